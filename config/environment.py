@@ -1,0 +1,130 @@
+"""What the environment may say, typed; anything wrong is said at once, all of it, and nothing starts.
+
+Names and defaults are those of the deployment guide. `.env` beside manage.py is read too (a real environment
+variable wins), or the file that `ENV_FILE` names; an empty `ENV_FILE` reads none.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+CommaSeparated = Annotated[list[str], NoDecode]
+
+
+class EnvironmentProblem(Exception):
+    """The environment is wrong or incomplete; the text lists every variable and what to do."""
+
+
+class Environment(BaseSettings):
+    model_config = SettingsConfigDict(env_file_encoding="utf-8", extra="ignore", env_ignore_empty=True)
+
+    debug: bool = False
+    secret_key: SecretStr = SecretStr("")
+    allowed_hosts: CommaSeparated = []
+    csrf_trusted_origins: CommaSeparated = []
+    insecure_http: bool = False
+    time_zone: str = "America/Guayaquil"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+
+    use_sqlite: bool = True
+    sqlite_path: Path = Path("db.sqlite3")
+    db_host: str = "127.0.0.1"
+    db_port: int = Field(default=5432, ge=1, le=65535)
+    db_name: str = ""
+    db_user: str = ""
+    db_password: SecretStr = SecretStr("")
+    attachments_root: Path = Path("attachments")
+
+    doppler_relay_api_key: SecretStr = SecretStr("")
+    doppler_relay_account_id: str = ""
+    doppler_relay_from_email: str = ""
+    doppler_relay_from_name: str = ""
+    doppler_relay_base_url: str = "https://api.dopplerrelay.com/"
+    doppler_relay_auth_scheme: str = "Bearer"
+
+    relay_max_connections: int = Field(default=25, ge=1, le=1000)
+    relay_timeout_seconds: float = Field(default=30, gt=0, le=600)
+    relay_lease_seconds: float = Field(default=60, gt=0, le=3600)
+
+    bulk_scheduler_enabled: bool = True
+    bulk_scheduler_interval_min: int = Field(default=2, ge=1, le=1440)
+
+    @field_validator("allowed_hosts", "csrf_trusted_origins", mode="before")
+    @classmethod
+    def split_commas(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("sqlite_path", "attachments_root")
+    @classmethod
+    def from_project(cls, value: Path) -> Path:
+        return BASE_DIR / value
+
+    @field_validator("time_zone")
+    @classmethod
+    def known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{value!r} is not a time zone such as America/Guayaquil") from error
+        return value
+
+    @field_validator("doppler_relay_auth_scheme")
+    @classmethod
+    def known_scheme(cls, value: str) -> str:
+        canonical = {"bearer": "Bearer", "token": "token"}.get(value.lower())
+        if canonical is None:
+            raise ValueError("must be Bearer or token")
+        return canonical
+
+    @field_validator("doppler_relay_base_url")
+    @classmethod
+    def safe_base_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("must be a complete URL such as https://api.dopplerrelay.com/")
+        if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+            raise ValueError("must be https: the API key would travel in the clear (http is for this machine only)")
+        return value
+
+    @model_validator(mode="after")
+    def complete(self) -> Self:
+        missing = []
+        if not self.debug and not self.secret_key.get_secret_value():
+            missing.append("SECRET_KEY (any long random text; or DEBUG=True for development)")
+        if not self.use_sqlite:
+            missing += [name.upper() for name in ("db_name", "db_user") if not getattr(self, name)]
+        if missing:
+            raise ValueError("these must be set: " + ", ".join(missing))
+        if self.relay_lease_seconds <= self.relay_timeout_seconds:
+            raise ValueError(
+                "RELAY_LEASE_SECONDS must be greater than RELAY_TIMEOUT_SECONDS: a call must end within its lease"
+            )
+        return self
+
+
+def read_environment() -> Environment:
+    """Reads environment and `.env`. Raises EnvironmentProblem with one line for each wrong variable."""
+    env_file = os.environ.get("ENV_FILE", str(BASE_DIR / ".env"))
+    try:
+        return Environment(_env_file=env_file or None)  # type: ignore[call-arg]
+    except ValidationError as error:
+        # Only the name and the rule are shown, never the value: it may be a key.
+        lines = [
+            f"  {'.'.join(str(part) for part in item['loc']).upper() or 'environment'}: "
+            f"{item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors(include_input=False, include_url=False)
+        ]
+        raise EnvironmentProblem("The environment (or .env) is not right:\n" + "\n".join(lines)) from None

@@ -1,0 +1,166 @@
+"""Django settings. Everything that differs between installations comes from `config.environment`."""
+
+from django.core.management.utils import get_random_secret_key
+from django.utils.csp import CSP
+from django.utils.translation import gettext_lazy as _
+
+from config.environment import BASE_DIR, read_environment
+from config.logs import logging_settings
+
+env = read_environment()
+
+DEBUG = env.debug
+# Without a key (allowed with DEBUG only) each start gets its own, so sessions end with the process.
+SECRET_KEY = env.secret_key.get_secret_value() or get_random_secret_key()
+ALLOWED_HOSTS = env.allowed_hosts or ["localhost", "127.0.0.1", "[::1]"]
+CSRF_TRUSTED_ORIGINS = env.csrf_trusted_origins
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "relay",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.csp.ContentSecurityPolicyMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "django.template.context_processors.csp",
+            ],
+        },
+    },
+]
+
+if env.use_sqlite:
+    DATABASES = {
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": env.sqlite_path,
+            "OPTIONS": {
+                # Writers queue at BEGIN instead of failing at the first write; readers never wait (WAL).
+                "transaction_mode": "IMMEDIATE",
+                # An import of a million rows is one transaction of some twenty seconds: others wait it out.
+                "timeout": 60,
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
+            },
+        }
+    }
+else:
+    DATABASES = {
+        "default": {
+            "ENGINE": "django.db.backends.postgresql",
+            "HOST": env.db_host,
+            "PORT": env.db_port,
+            "NAME": env.db_name,
+            "USER": env.db_user,
+            "PASSWORD": env.db_password.get_secret_value(),
+            "CONN_MAX_AGE": 60,
+            "CONN_HEALTH_CHECKS": True,
+            # A session that dies inside a transaction must not hold rows for ever.
+            "OPTIONS": {"connect_timeout": 10, "options": "-c idle_in_transaction_session_timeout=300000"},
+        }
+    }
+
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+LANGUAGE_CODE = "es"
+LANGUAGES = [("es", _("Spanish")), ("en", _("English"))]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+TIME_ZONE = env.time_zone
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = DEBUG
+WHITENOISE_AUTOREFRESH = DEBUG
+MEDIA_ROOT = env.attachments_root
+FILE_UPLOAD_PERMISSIONS = 0o640
+
+# Unfold's own scripts need eval and inline styles; nothing from outside is ever loaded.
+SECURE_CSP = {
+    "default-src": [CSP.SELF],
+    "script-src": [CSP.SELF, CSP.UNSAFE_EVAL, CSP.UNSAFE_INLINE],
+    "style-src": [CSP.SELF, CSP.UNSAFE_INLINE],
+    "img-src": [CSP.SELF, "data:"],
+    "object-src": [CSP.NONE],
+    "base-uri": [CSP.SELF],
+    "frame-ancestors": [CSP.NONE],
+    "form-action": [CSP.SELF],
+}
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = 12 * 60 * 60
+
+_tls = not DEBUG and not env.insecure_http
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_SSL_REDIRECT = _tls
+SESSION_COOKIE_SECURE = _tls
+CSRF_COOKIE_SECURE = _tls
+SECURE_HSTS_SECONDS = 31_536_000 if _tls else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = _tls
+SECURE_HSTS_PRELOAD = _tls
+
+LOGGING_CONFIG = None
+logging_settings(level=env.log_level, json=not DEBUG)
+
+# What the product itself reads. Names as in the deployment guide.
+ATTACHMENTS_ROOT = env.attachments_root
+DOPPLER_RELAY_API_KEY = env.doppler_relay_api_key.get_secret_value()
+DOPPLER_RELAY_ACCOUNT_ID = env.doppler_relay_account_id
+DOPPLER_RELAY_FROM_EMAIL = env.doppler_relay_from_email
+DOPPLER_RELAY_FROM_NAME = env.doppler_relay_from_name
+DOPPLER_RELAY_BASE_URL = env.doppler_relay_base_url
+DOPPLER_RELAY_AUTH_SCHEME = env.doppler_relay_auth_scheme
+RELAY_MAX_CONNECTIONS = env.relay_max_connections
+RELAY_TIMEOUT_SECONDS = env.relay_timeout_seconds
+RELAY_LEASE_SECONDS = env.relay_lease_seconds
+BULK_SCHEDULER_ENABLED = env.bulk_scheduler_enabled
+BULK_SCHEDULER_INTERVAL_MIN = env.bulk_scheduler_interval_min
+INSECURE_HTTP = env.insecure_http
+LOG_LEVEL = env.log_level
