@@ -6,6 +6,7 @@ What may be logged: ids, counts, states, codes, durations. Never an address, a v
 import logging
 import sys
 
+import stamina.instrumentation
 import structlog
 
 
@@ -43,3 +44,5 @@ def logging_settings(*, level: str, json: bool) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    # It would announce each retried read with the arguments of the call, which may hold an address.
+    stamina.instrumentation.set_on_retry_hooks([])

@@ -6,6 +6,7 @@ from django.utils.translation import gettext_lazy as _
 
 from config.environment import BASE_DIR, read_environment
 from config.logs import logging_settings
+from config.unfold import UNFOLD as UNFOLD
 
 env = read_environment()
 

@@ -1,0 +1,25 @@
+"""The relay account of this installation, as a client."""
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+
+from relay_client import RelayClient
+
+
+class NotConfigured(Exception):
+    """The environment names no key or no account; the text says which variable to set."""
+
+
+def open_relay(*, max_connections: int | None = None) -> RelayClient:
+    """A client with the credentials of the environment; to be used as an async context manager."""
+    for name in ("DOPPLER_RELAY_API_KEY", "DOPPLER_RELAY_ACCOUNT_ID"):
+        if not getattr(settings, name):
+            raise NotConfigured(_("%(name)s is not set: nothing can be asked of the relay.") % {"name": name})
+    return RelayClient(
+        api_key=settings.DOPPLER_RELAY_API_KEY,
+        account=settings.DOPPLER_RELAY_ACCOUNT_ID,
+        base_url=settings.DOPPLER_RELAY_BASE_URL,
+        auth_scheme=settings.DOPPLER_RELAY_AUTH_SCHEME,
+        timeout_seconds=settings.RELAY_TIMEOUT_SECONDS,
+        max_connections=max_connections or settings.RELAY_MAX_CONNECTIONS,
+    )

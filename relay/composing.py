@@ -1,0 +1,100 @@
+"""From a recipient to the message that leaves: which relay call, which fields, which subject goes on record."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from relay import rendering
+from relay.models import BulkSend
+from relay_client import Accepted, Address, Attachment, Message, Recipient, RelayClient, TemplateMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """One message, ready to leave; `template_id` is empty when it was rendered here."""
+
+    message: Message | TemplateMessage
+    template_id: str
+    from_email: str = field(repr=False)
+    subject: str = field(repr=False)
+
+    async def send(self, client: RelayClient) -> Accepted:
+        if isinstance(self.message, TemplateMessage):
+            return await client.send_template_message(self.template_id, self.message)
+        return await client.send_message(self.message)
+
+
+class Composer:
+    """Composes the messages of one bulk send. With a subject of its own they are rendered here, because the
+    relay's template call has no proven `subject` field; without one the relay renders its template."""
+
+    def __init__(self, bulk_send: BulkSend) -> None:
+        self._bulk_send = bulk_send
+        self._rendered_here = bool(bulk_send.subject)
+        self._template = rendering.compile_template(
+            bulk_send.subject or bulk_send.template_subject, bulk_send.template_html
+        )
+        # The file's address is a variable too when the template names its column.
+        self._address_variable = (
+            bulk_send.address_column if bulk_send.address_column in self._columns_needed() else None
+        )
+        self._reply_to = Address(bulk_send.reply_to) if bulk_send.reply_to else None
+
+    @cached_property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """Read from disk and encoded once. Touch it before composing: it must not happen in the event loop."""
+        return _attachments(self._bulk_send)
+
+    def _columns_needed(self) -> set[str]:
+        return set(self._template.variables) | set(self._bulk_send.variable_map.values())
+
+    def compose(self, email: str, variables: Mapping[str, str]) -> Composed:
+        model = self._model(email, variables)
+        subject = self._template.render_subject(model)
+        recipients = (Recipient(email),)
+        bulk_send = self._bulk_send
+        message: Message | TemplateMessage
+        if self._rendered_here:
+            message = Message(
+                from_email=bulk_send.from_email,
+                from_name=bulk_send.from_name,
+                recipients=recipients,
+                subject=subject,
+                html=self._template.render_html(model),
+                reply_to=self._reply_to,
+                attachments=self.attachments,
+            )
+        else:
+            message = TemplateMessage(
+                recipients=recipients,
+                model=model,
+                from_email=bulk_send.from_email or None,
+                from_name=bulk_send.from_name or None,
+                reply_to=self._reply_to,
+                attachments=self.attachments,
+            )
+        return Composed(
+            message=message,
+            template_id="" if self._rendered_here else bulk_send.template_id,
+            from_email=bulk_send.from_email,
+            subject=subject,
+        )
+
+    def describe(self, email: str, variables: Mapping[str, str]) -> tuple[str, str]:
+        """From address and rendered subject: what a settlement looks for in the relay's log."""
+        return self._bulk_send.from_email, self._template.render_subject(self._model(email, variables))
+
+    def _model(self, email: str, variables: Mapping[str, str]) -> dict[str, object]:
+        if self._address_variable is not None:
+            variables = {**variables, self._address_variable: email}
+        return rendering.build_model(variables, self._bulk_send.variable_map)
+
+
+def _attachments(bulk_send: BulkSend) -> tuple[Attachment, ...]:
+    attachments = []
+    for stored in bulk_send.attachments.order_by("filename"):
+        with stored.file.open("rb") as file:
+            content = base64.b64encode(file.read()).decode("ascii")
+        attachments.append(Attachment(stored.filename, stored.content_type, content))
+    return tuple(attachments)

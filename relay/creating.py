@@ -1,0 +1,289 @@
+"""Creating a bulk send: everything is checked before anything is stored, and nothing is sent."""
+
+import asyncio
+import hashlib
+import mimetypes
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser
+from django.core.files import File
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from relay import importing
+from relay.account import open_relay
+from relay.addresses import AddressProblem, check_address
+from relay.models import Attachment, BulkSend, Sender
+from relay.recipients import RecipientsFile, open_recipients
+from relay.rendering import CompiledTemplate, TemplateProblem, build_model, compile_template
+from relay_client import RelayError, RelayMisconfigured, RelayNotFound
+
+# All attachments of one message together. The relay states no limit; inboxes commonly refuse more than this.
+ATTACHMENTS_LIMIT = 10 * 1024 * 1024
+
+
+class Refused(Exception):
+    """The bulk send cannot be created; the text says why and what to do, in the active language."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a person asks for."""
+
+    template_id: str
+    recipients: Path
+    file_name: str = ""  # as the person knows it; empty: the name of `recipients`
+    name: str = ""
+    subject: str = ""
+    sender: str = ""
+    reply_to: str = ""
+    email_column: str | None = None
+    attachments: tuple[Path, ...] = ()
+    variable_map: Mapping[str, str] = field(default_factory=dict)
+    scheduled_at: datetime | None = None
+    accept_rejects: bool = False
+    allow_repeats: bool = False
+    allow_empty: bool = False
+    created_by: AbstractBaseUser | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RelayTemplate:
+    """A template as the relay has it now."""
+
+    name: str
+    subject: str
+    html: str
+    from_email: str
+    from_name: str
+
+
+def create_bulk_send(order: Order) -> BulkSend:
+    """Checks the order and the file against the template, and stores the bulk send with one row per recipient.
+
+    It is `draft` when rows were rejected that the order does not accept, else `pending`. Raises Refused or
+    FileProblem, and then stored nothing.
+    """
+    _check_schedule(order.scheduled_at)
+    reply_to = _checked_reply_to(order.reply_to)
+    attachments = _checked_attachments(order.attachments)
+    sender = _allowed_sender(order.sender)
+    file = open_recipients(order.recipients, email_column=order.email_column, name=order.file_name or None)
+    template = fetch_template(order.template_id)
+    compiled = _compiled(order, template)
+    _check_columns(order, file, compiled)
+    from_email, from_name = _from(sender, template)
+    if order.subject and not from_email:
+        raise Refused(_("A subject of its own needs a sender: give --sender, or set DOPPLER_RELAY_FROM_EMAIL."))
+    bulk_send = BulkSend(
+        name=order.name or file.name,
+        template_id=order.template_id,
+        template_name=template.name[:200],
+        template_subject=template.subject,
+        template_html=template.html,
+        subject=order.subject,
+        from_email=from_email,
+        from_name=from_name,
+        reply_to=reply_to,
+        file_name=file.name,
+        file_sha256=_sha256(order.recipients),
+        file_encoding=file.encoding,
+        file_delimiter=file.delimiter or "",
+        address_column=file.header[file.address_column],
+        columns=list(file.columns),
+        variable_map=dict(order.variable_map),
+        allow_repeats=order.allow_repeats,
+        allow_empty=order.allow_empty,
+        accept_rejects=order.accept_rejects,
+        total=0,
+        scheduled_at=order.scheduled_at,
+        scheduled_by=order.created_by if order.scheduled_at else None,
+        created_by=order.created_by,
+    )
+    _store(bulk_send, file, compiled, attachments)
+    return bulk_send
+
+
+def fetch_template(template_id: str) -> RelayTemplate:
+    """The template as the relay has it now. Raises Refused when it cannot be had or has no content."""
+
+    async def fetch() -> RelayTemplate:
+        async with open_relay(max_connections=1) as relay:
+            template = await relay.get_template(template_id)
+            body = await relay.get_template_body(template)
+        return RelayTemplate(template.name, template.subject, body.html, template.from_email, template.from_name)
+
+    try:
+        template = asyncio.run(fetch())
+    except RelayNotFound as error:
+        raise Refused(
+            _(
+                "The relay has no template «%(id)s» in account «%(account)s»: check the template's id and "
+                "DOPPLER_RELAY_ACCOUNT_ID."
+            )
+            % {"id": template_id, "account": settings.DOPPLER_RELAY_ACCOUNT_ID}
+        ) from error
+    except RelayMisconfigured as error:
+        raise Refused(
+            _(
+                "The relay refuses the key or the account (%(code)s): check DOPPLER_RELAY_API_KEY and "
+                "DOPPLER_RELAY_ACCOUNT_ID."
+            )
+            % {"code": error.code or error.status}
+        ) from error
+    except RelayError as error:
+        raise Refused(
+            _("The template could not be read from the relay at %(url)s: %(error)s")
+            % {"url": settings.DOPPLER_RELAY_BASE_URL, "error": error}
+        ) from error
+    if not template.html.strip():
+        raise Refused(_("Template «%(id)s» has no content: write it in the relay first.") % {"id": template_id})
+    return template
+
+
+def _check_schedule(scheduled_at: datetime | None) -> None:
+    if scheduled_at is not None and scheduled_at <= timezone.now():
+        raise Refused(
+            _("The hour %(when)s has already passed: give one that is to come.")
+            % {"when": timezone.localtime(scheduled_at).strftime("%Y-%m-%d %H:%M %Z")}
+        )
+
+
+def _checked_reply_to(reply_to: str) -> str:
+    address = check_address(reply_to) if reply_to else ""
+    if isinstance(address, AddressProblem):
+        raise Refused(_("--reply-to is not an address: %(problem)s") % {"problem": address.sentence})
+    return address
+
+
+def _allowed_sender(email: str) -> Sender | None:
+    if not email:
+        return None
+    sender = Sender.objects.filter(email__iexact=email, active=True).first()
+    if sender is None:
+        raise Refused(
+            _("«%(email)s» is not an active sender: add it with «sender add», or choose one of «sender list».")
+            % {"email": email}
+        )
+    return sender
+
+
+def _from(sender: Sender | None, template: RelayTemplate) -> tuple[str, str]:
+    if sender is not None:
+        return sender.email, sender.name
+    if settings.DOPPLER_RELAY_FROM_EMAIL:
+        return settings.DOPPLER_RELAY_FROM_EMAIL, settings.DOPPLER_RELAY_FROM_NAME
+    return template.from_email, template.from_name[:100]
+
+
+def _compiled(order: Order, template: RelayTemplate) -> CompiledTemplate:
+    try:
+        return compile_template(order.subject or template.subject, template.html)
+    except TemplateProblem as problem:
+        raise Refused(
+            _("The template «%(name)s» cannot be read: %(problem)s")
+            % {"name": template.name or order.template_id, "problem": problem}
+        ) from problem
+
+
+def _check_columns(order: Order, file: RecipientsFile, template: CompiledTemplate) -> None:
+    unknown = sorted(set(order.variable_map.values()) - set(file.header))
+    if unknown:
+        raise Refused(
+            _("--map names columns that %(file)s does not have: %(columns)s. It has: %(header)s.")
+            % {"file": file.name, "columns": ", ".join(unknown), "header": ", ".join(file.header)}
+        )
+    try:
+        build_model(dict.fromkeys(file.header, ""), order.variable_map)
+    except ValueError as error:
+        raise Refused(
+            _("--map and the columns of %(file)s name a variable twice, as a text and as a group: %(error)s")
+            % {"file": file.name, "error": error}
+        ) from error
+    available = set(file.header) | set(order.variable_map)
+    lacking = [name for name in template.needs if name not in available]
+    if lacking:
+        raise Refused(
+            _(
+                "The template needs variables for which %(file)s has no column: %(variables)s. Add the column, or name "
+                "one with --map VARIABLE=COLUMN. It has: %(header)s."
+            )
+            % {"file": file.name, "variables": ", ".join(lacking), "header": ", ".join(file.header)}
+        )
+
+
+def _checked_attachments(paths: Iterable[Path]) -> list[Path]:
+    checked = list(paths)
+    for path in checked:
+        if not path.is_file():
+            raise Refused(_("The attachment %(path)s is not a file that can be read.") % {"path": path})
+    total = sum(path.stat().st_size for path in checked)
+    if total > ATTACHMENTS_LIMIT:
+        raise Refused(
+            _("The attachments have %(size).1f MB together; %(limit)d MB is the most that inboxes accept.")
+            % {"size": total / 1024 / 1024, "limit": ATTACHMENTS_LIMIT // 1024 // 1024}
+        )
+    return checked
+
+
+def store_attachment(path: Path, filename: str = "") -> Attachment:
+    """Keeps a copy under the hash of its content; the same file under the same name is kept once."""
+    filename = filename or path.name
+    sha256 = _sha256(path)
+    with path.open("rb") as content, transaction.atomic():
+        attachment, created = Attachment.objects.get_or_create(
+            sha256=sha256,
+            filename=filename,
+            defaults={"content_type": _content_type(filename), "size": path.stat().st_size},
+        )
+        if created:
+            attachment.file.save(f"{sha256[:2]}/{sha256}{path.suffix}", File(content))
+    return attachment
+
+
+def _content_type(filename: str) -> str:
+    if filename.lower().endswith(".zip"):
+        return "application/x-zip-compressed"  # as the relay's own clients name it
+    return mimetypes.guess_type(filename)[0] or "application/octet-stream"
+
+
+def _store(bulk_send: BulkSend, file: RecipientsFile, template: CompiledTemplate, attachments: Iterable[Path]) -> None:
+    rejects: Path | None = None
+    try:
+        with transaction.atomic():
+            bulk_send.save()
+            bulk_send.attachments.set([store_attachment(path) for path in attachments])
+            findings = importing.import_recipients(bulk_send, file, template)
+            if findings.excluded:
+                rejects = _write_rejects(bulk_send, file)
+            _settle_status(bulk_send, findings)
+    except BaseException:
+        if rejects is not None:
+            rejects.unlink(missing_ok=True)
+        raise
+
+
+def _write_rejects(bulk_send: BulkSend, file: RecipientsFile) -> Path:
+    bulk_send.rejects_file.name = f"rejects/bulk-send-{bulk_send.pk}-rejects.csv"
+    path = Path(bulk_send.rejects_file.path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    importing.write_rejected_rows(bulk_send, file, path)
+    return path
+
+
+def _settle_status(bulk_send: BulkSend, findings: importing.Findings) -> None:
+    ready = findings.valid and (bulk_send.accept_rejects or not findings.excluded)
+    bulk_send.total = findings.total
+    bulk_send.findings = findings.as_json()
+    bulk_send.status = BulkSend.Status.PENDING if ready else BulkSend.Status.DRAFT
+    bulk_send.save()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -1,0 +1,105 @@
+"""What all our commands share: `--json`, one line for each failure, a progress bar, an end on SIGTERM."""
+
+import asyncio
+import json
+import signal
+import sys
+from argparse import ArgumentParser
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.db import OperationalError, ProgrammingError
+from django.utils.translation import gettext as _
+from tqdm import tqdm
+
+from relay.account import NotConfigured
+from relay.creating import Refused
+from relay.models import WrongState
+from relay.recipients import FileProblem
+from relay.sending import RelayOutOfReach, Tally
+
+
+class ExplainedCommand(BaseCommand):
+    """Exit 0 with a result, or 1 with a sentence; with `--json` one object on standard output and nothing else."""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--json", action="store_true", help=_("One JSON object on standard output."))
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            result = self.run(options)
+        except (Refused, FileProblem, WrongState, NotConfigured, RelayOutOfReach, OSError) as problem:
+            self._fail(str(problem), options)
+        except (OperationalError, ProgrammingError) as problem:
+            # The first line only: the rest may quote the statement and its values.
+            first_line = str(problem).partition("\n")[0]
+            self._fail(
+                _("The database cannot be used (%(problem)s). Is it running, and migrated (manage.py migrate)?")
+                % {"problem": first_line},
+                options,
+            )
+        else:
+            if options["json"]:
+                self.stdout.write(json.dumps(result, ensure_ascii=False, default=str))
+            else:
+                for line in self.describe(result):
+                    self.stdout.write(line)
+            if "error" in result:
+                self.stderr.write(result["error"])
+                sys.exit(1)
+
+    def run(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Does it; an `error` in the result makes the exit 1 while the other keys are still told."""
+        raise NotImplementedError
+
+    def describe(self, result: dict[str, Any]) -> list[str]:
+        """The result as lines for a person."""
+        return [f"{key}: {value}" for key, value in result.items() if value not in (None, "", {}, [])]
+
+    def _fail(self, sentence: str, options: dict[str, Any]) -> None:
+        if options["json"]:
+            self.stdout.write(json.dumps({"error": sentence}, ensure_ascii=False))
+        self.stderr.write(sentence)
+        sys.exit(1)
+
+
+def run_until_signal[R](work: Callable[[asyncio.Event], Awaitable[R]]) -> R:
+    """Runs `work`; SIGTERM and SIGINT set its event, so that it ends cleanly by itself."""
+
+    async def main() -> R:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        return await work(stop)
+
+    return asyncio.run(main())
+
+
+class SendingBar:
+    """A progress bar on a terminal: rate, accepted, refused, unknown, time left. Elsewhere nothing."""
+
+    def __init__(self, total: int, label: str) -> None:
+        self._bar = tqdm(total=total, desc=label, unit=" msg", file=sys.stderr, disable=not sys.stderr.isatty())
+
+    def __enter__(self) -> "SendingBar":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def __call__(self, tally: Tally, in_flight: int) -> None:
+        if self._bar.disable:
+            return
+        self._bar.n = tally.accepted + tally.refused + tally.unknown
+        self._bar.set_postfix(
+            {
+                str(_("accepted")): tally.accepted,
+                str(_("refused")): tally.refused,
+                str(_("unknown")): tally.unknown,
+                str(_("in flight")): in_flight,
+            },
+            refresh=False,
+        )
+        self._bar.update(0)

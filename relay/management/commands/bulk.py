@@ -1,0 +1,215 @@
+"""manage.py bulk create | start | status | pause | resume | cancel | results"""
+
+import asyncio
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from relay import ledger, sending
+from relay.creating import Order, Refused, create_bulk_send
+from relay.management.base import ExplainedCommand, SendingBar, run_until_signal
+from relay.models import BulkSend
+from relay.reasons import sentence
+from relay.standing import standing, write_results
+
+NUMBERS = ("total", "pending", "sending", "in_flight", "accepted", "refused", "unknown", "excluded")
+
+
+class Command(ExplainedCommand):
+    help = "Creates, starts, watches and stops bulk sends."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        self._add_create(actions.add_parser("create", help="check a file against a template and store it"))
+        start = self._add(actions.add_parser("start", help="allow it to be sent"), self._start)
+        start.add_argument("--drain", action="store_true", help="send here until nothing is left to do now")
+        start.add_argument("--accept-rejects", action="store_true", help="send only the valid rows of a draft")
+        self._add(actions.add_parser("status", help="where it stands"), lambda bulk_send, options: standing(bulk_send))
+        self._add(actions.add_parser("pause", help="no new message leaves"), self._pause)
+        self._add(actions.add_parser("resume", help="go on after a pause or an error"), self._resume)
+        self._add(actions.add_parser("cancel", help="send nothing more, for good"), self._cancel)
+        results = self._add(actions.add_parser("results", help="the ledger as CSV"), self._results)
+        results.add_argument("--output", type=Path, required=True, metavar="FILE")
+
+    def _add(
+        self, parser: ArgumentParser, action: Callable[[BulkSend, dict[str, Any]], dict[str, Any]]
+    ) -> ArgumentParser:
+        super().add_arguments(parser)
+        parser.add_argument("id", type=int, metavar="ID")
+        parser.set_defaults(run=lambda options: action(_bulk_send(options["id"]), options))
+        return parser
+
+    def _add_create(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.set_defaults(run=_create)
+        parser.add_argument("--template", required=True, metavar="ID")
+        parser.add_argument("--recipients", required=True, type=Path, metavar="FILE")
+        parser.add_argument("--name", default="")
+        parser.add_argument("--subject", default="", help="instead of the template's; may hold variables")
+        parser.add_argument("--sender", default="", metavar="EMAIL")
+        parser.add_argument("--reply-to", default="", metavar="EMAIL")
+        parser.add_argument("--email-column", metavar="NAME")
+        parser.add_argument("--attach", action="append", default=[], type=Path, metavar="FILE")
+        parser.add_argument("--map", action="append", default=[], type=_pair, metavar="VAR=COLUMN")
+        parser.add_argument("--schedule-at", type=_moment, metavar="ISO")
+        parser.add_argument("--accept-rejects", action="store_true", help="send the valid rows although others are not")
+        parser.add_argument("--allow-repeats", action="store_true", help="an address may receive several messages")
+        parser.add_argument("--allow-empty", action="store_true", help="variables of the template may be empty")
+
+    def run(self, options: dict[str, Any]) -> dict[str, Any]:
+        run: Callable[[dict[str, Any]], dict[str, Any]] = options["run"]
+        return run(options)
+
+    def describe(self, result: dict[str, Any]) -> list[str]:
+        if "excluded_by_reason" in result:
+            return _describe_creation(result)
+        return _describe_standing(result) if "status" in result else super().describe(result)
+
+    def _start(self, bulk_send: BulkSend, options: dict[str, Any]) -> dict[str, Any]:
+        # Already allowed (by a click, or by its hour): with --drain this process joins in.
+        if bulk_send.status != BulkSend.Status.SENDING:
+            bulk_send.start(accept_rejects=options["accept_rejects"])
+        return _drain(bulk_send) if options["drain"] else standing(bulk_send)
+
+    def _pause(self, bulk_send: BulkSend, options: dict[str, Any]) -> dict[str, Any]:
+        bulk_send.pause()
+        return standing(bulk_send)
+
+    def _resume(self, bulk_send: BulkSend, options: dict[str, Any]) -> dict[str, Any]:
+        bulk_send.resume()
+        return standing(bulk_send)
+
+    def _cancel(self, bulk_send: BulkSend, options: dict[str, Any]) -> dict[str, Any]:
+        ledger.cancel(bulk_send)
+        return standing(bulk_send)
+
+    def _results(self, bulk_send: BulkSend, options: dict[str, Any]) -> dict[str, Any]:
+        return {"rows": write_results(bulk_send, options["output"])}
+
+
+def _bulk_send(bulk_send_id: int) -> BulkSend:
+    bulk_send = BulkSend.objects.filter(pk=bulk_send_id).first()
+    if bulk_send is None:
+        raise Refused(_("There is no bulk send %(id)d.") % {"id": bulk_send_id})
+    return bulk_send
+
+
+def _create(options: dict[str, Any]) -> dict[str, Any]:
+    bulk_send = create_bulk_send(
+        Order(
+            template_id=options["template"],
+            recipients=options["recipients"],
+            name=options["name"],
+            subject=options["subject"],
+            sender=options["sender"],
+            reply_to=options["reply_to"],
+            email_column=options["email_column"],
+            attachments=tuple(options["attach"]),
+            variable_map=dict(options["map"]),
+            scheduled_at=options["schedule_at"],
+            accept_rejects=options["accept_rejects"],
+            allow_repeats=options["allow_repeats"],
+            allow_empty=options["allow_empty"],
+        )
+    )
+    findings = bulk_send.findings
+    return {
+        "id": bulk_send.pk,
+        "name": bulk_send.name,
+        "status": bulk_send.status,
+        "total": bulk_send.total,
+        "valid": findings["valid"],
+        "excluded": findings["excluded"],
+        "excluded_by_reason": findings["by_reason"],
+        "examples": findings["examples"],
+        "slips": findings["slips"],
+        "slip_examples": findings["slip_examples"],
+        "rejects_file": bulk_send.rejects_file.path if bulk_send.rejects_file else None,
+        "scheduled_at": bulk_send.scheduled_at.isoformat() if bulk_send.scheduled_at else None,
+    }
+
+
+def _drain(bulk_send: BulkSend) -> dict[str, Any]:
+    """Sends here. A bulk send that ends in `error` is told with its reason and exit 1."""
+    with SendingBar(bulk_send.total - bulk_send.excluded_at_creation, bulk_send.name) as bar:
+        run_until_signal(partial(_drained, bulk_send.pk, bar))
+    bulk_send.refresh_from_db()
+    result = standing(bulk_send)
+    if bulk_send.status == BulkSend.Status.ERROR:
+        result["error"] = bulk_send.reason_text
+    return result
+
+
+async def _drained(bulk_send_id: int, bar: SendingBar, stop: asyncio.Event) -> None:
+    await sending.drain(bulk_send_id, stop=stop, progress=bar)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    variable, equals, column = text.partition("=")
+    if not (variable.strip() and equals and column.strip()):
+        raise ArgumentTypeError(f"{text!r} is not VARIABLE=COLUMN")
+    return variable.strip(), column.strip()
+
+
+def _moment(text: str) -> datetime:
+    """An ISO moment; without an offset it is meant in TIME_ZONE."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ArgumentTypeError(
+            f"{text!r} is not a moment such as 2026-03-01T09:00 or 2026-03-01T09:00-05:00"
+        ) from error
+    return moment if moment.tzinfo else timezone.make_aware(moment)
+
+
+def _describe_creation(result: dict[str, Any]) -> list[str]:
+    lines = [
+        _("Bulk send %(id)d «%(name)s»: %(total)d rows, %(valid)d valid, %(excluded)d excluded.") % result,
+    ]
+    for reason, count in result["excluded_by_reason"].items():
+        lines.append(f"  {reason}: {count}")
+        lines += [
+            _("    row %(row)d: %(text)s")
+            % {"row": example["row"], "text": sentence(reason, {"detail": example["detail"]})}
+            for example in result["examples"][reason]
+        ]
+    if result["slips"]:
+        lines.append(_("%(slips)d addresses look misspelt (they are sent all the same):") % result)
+        lines += [_("    row %(row)d: did they mean %(detail)s?") % example for example in result["slip_examples"]]
+    if result["rejects_file"]:
+        lines.append(_("The excluded rows, each with its reason: %(rejects_file)s") % result)
+    lines.append(_next_step(result))
+    return lines
+
+
+def _next_step(result: dict[str, Any]) -> str:
+    if result["status"] == BulkSend.Status.DRAFT and result["valid"]:
+        return (
+            _(
+                "Draft: correct the file and create it again, or send only the valid rows: "
+                "bulk start %(id)d --accept-rejects"
+            )
+            % result
+        )
+    if result["status"] == BulkSend.Status.DRAFT:
+        return _("Draft: there is no valid row to send.")
+    if result["scheduled_at"]:
+        return _("Scheduled: it leaves at %(scheduled_at)s.") % result
+    return _("Ready: bulk start %(id)d") % result
+
+
+def _describe_standing(result: dict[str, Any]) -> list[str]:
+    status = BulkSend.Status(result["status"]).label
+    lines = [f"{result['id']} «{result['name']}»: {status}" + (f" — {result['reason']}" if result["reason"] else "")]
+    if result["resume_at"]:
+        lines.append(_("Goes on at %(resume_at)s.") % result)
+    lines.append("  ".join(f"{key} {result[key]}" for key in NUMBERS))
+    if result["eta_seconds"] is not None:
+        lines.append(_("%(rate_per_second)s per second, about %(eta_seconds)d seconds left.") % result)
+    return lines

@@ -1,0 +1,68 @@
+"""manage.py sender add | list | disable: the addresses allowed as From."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from relay.addresses import AddressProblem, check_address
+from relay.creating import Refused
+from relay.management.base import ExplainedCommand
+from relay.models import Sender
+
+
+class Command(ExplainedCommand):
+    help = "Keeps the list of addresses allowed as From."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        add = actions.add_parser("add", help="allow an address, or allow it again")
+        add.add_argument("email")
+        add.add_argument("--name")
+        add.set_defaults(run=_add)
+        listing = actions.add_parser("list", help="all senders")
+        listing.set_defaults(run=_list)
+        disable = actions.add_parser("disable", help="allow it no more; what was sent keeps its name")
+        disable.add_argument("email")
+        disable.set_defaults(run=_disable)
+        for subparser in (add, listing, disable):
+            super().add_arguments(subparser)
+
+    def run(self, options: dict[str, Any]) -> dict[str, Any]:
+        result: dict[str, Any] = options["run"](options)
+        return result
+
+    def describe(self, result: dict[str, Any]) -> list[str]:
+        senders = result.get("senders", [result])
+        return [
+            f"{sender['email']}  {sender['name']}" + ("" if sender["active"] else f"  ({_('disabled')})")
+            for sender in senders
+        ]
+
+
+def _add(options: dict[str, Any]) -> dict[str, Any]:
+    email = check_address(options["email"])
+    if isinstance(email, AddressProblem):
+        raise Refused(_("This is not an address: %(problem)s") % {"problem": email.sentence})
+    sender = Sender.objects.filter(email__iexact=email).first() or Sender(email=email)
+    sender.active = True
+    sender.name = sender.name if options["name"] is None else options["name"]
+    sender.save()
+    return _as_json(sender)
+
+
+def _list(options: dict[str, Any]) -> dict[str, Any]:
+    return {"senders": [_as_json(sender) for sender in Sender.objects.all()]}
+
+
+def _disable(options: dict[str, Any]) -> dict[str, Any]:
+    sender = Sender.objects.filter(email__iexact=options["email"]).first()
+    if sender is None:
+        raise Refused(_("There is no sender «%(email)s» (see «sender list»).") % options)
+    sender.active = False
+    sender.save(update_fields=["active"])
+    return _as_json(sender)
+
+
+def _as_json(sender: Sender) -> dict[str, Any]:
+    return {"email": sender.email, "name": sender.name, "active": sender.active}

@@ -1,0 +1,72 @@
+"""Why a recipient or a bulk send is in its state: stable codes, and the sentence a person reads for each."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+from relay.addresses import AddressProblem
+
+# Of a bulk send.
+PERSON = "person"
+QUOTA = "quota"
+MISCONFIGURED = "misconfigured"
+TEMPLATE_MISSING = "template_missing"
+TEMPLATE_CHANGED = "template_changed"
+
+# Of a recipient that is never sent.
+INVALID_ADDRESS = "invalid_address"
+DUPLICATE = "duplicate"
+SUPPRESSED = "suppressed"
+MISSING_VARIABLE = "missing_variable"
+RAGGED_ROW = "ragged_row"
+NUL_BYTE = "nul_byte"
+CANCELLED = "cancelled"
+
+# Of an attempt, and of the recipient it left refused, unknown or pending.
+REFUSED = "refused"
+NO_ANSWER = "no_answer"
+SERVER_ERROR = "server_error"
+WORKER_LOST = "worker_lost"
+NOT_CONNECTED = "not_connected"
+THROTTLED = "throttled"
+
+_ADDRESS_PROBLEMS = {problem.code for problem in AddressProblem}
+
+SENTENCES = {
+    PERSON: _("Paused by a person."),
+    QUOTA: _("The relay's sending quota is used up (%(period)s)."),
+    MISCONFIGURED: _(
+        "The relay refuses the key or the account (%(code)s): check DOPPLER_RELAY_API_KEY and "
+        "DOPPLER_RELAY_ACCOUNT_ID, then resume."
+    ),
+    TEMPLATE_MISSING: _("The relay no longer knows the template (%(code)s): restore it, then resume."),
+    TEMPLATE_CHANGED: _(
+        "The template needs other variables than when the rows were checked: "
+        "restore it and resume, or cancel and create the bulk send again."
+    ),
+    INVALID_ADDRESS: _("Invalid address: %(detail)s"),
+    DUPLICATE: _("Repeats row %(detail)s."),
+    SUPPRESSED: _("The address is suppressed: %(detail)s"),
+    MISSING_VARIABLE: _("The template needs a value for: %(detail)s"),
+    RAGGED_ROW: _("The row has %(detail)s cells."),
+    NUL_BYTE: _("The row contains NUL characters: the file is damaged there."),
+    CANCELLED: _("The bulk send was cancelled before this message left."),
+    REFUSED: _("The relay refused it (%(detail)s)."),
+    NO_ANSWER: _("The call left and no usable answer came back (%(detail)s)."),
+    SERVER_ERROR: _("The relay answered with an error of its own (%(detail)s): it may have accepted the message."),
+    WORKER_LOST: _("The sending process died during the call."),
+    NOT_CONNECTED: _("The relay could not be reached; the message did not leave."),
+    THROTTLED: _("The relay asked to wait."),
+}
+
+
+def sentence(code: str, params: Mapping[str, Any]) -> str:
+    """The sentence for a person; a code without one (from a newer version) is shown as it is."""
+    text = SENTENCES.get(code)
+    if text is None:
+        return code
+    params = {"detail": "", "code": "", "period": "", **params}
+    if code == INVALID_ADDRESS and params["detail"] in _ADDRESS_PROBLEMS:
+        params["detail"] = AddressProblem(params["detail"]).sentence
+    return str(text) % params

@@ -1,0 +1,33 @@
+"""Fixtures that start real parts: the sandbox relay, and an installation of the product used through its commands."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.installation import Installation, new_database
+from tests.sandbox import Sandbox, running_sandbox
+
+os.environ.setdefault("ENV_FILE", "")
+os.environ.setdefault("DEBUG", "True")
+
+
+@pytest.fixture(scope="session")
+def _sandbox_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    with running_sandbox(tmp_path_factory.mktemp("sandbox") / "store.sqlite3") as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(_sandbox_process: Sandbox) -> Sandbox:
+    """The sandbox relay over HTTP: empty, without faults, without limits, its clock right."""
+    _sandbox_process.reset()
+    return _sandbox_process
+
+
+@pytest.fixture
+def installation(tmp_path: Path, sandbox: Sandbox) -> Iterator[Installation]:
+    """The product with a database of its own, set up for the sandbox; used as people use it, through commands."""
+    with new_database(tmp_path) as database:
+        yield Installation(tmp_path, {**database, **sandbox.environment()})

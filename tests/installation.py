@@ -1,0 +1,160 @@
+"""An installation of the product with a database of its own, used only through its commands, as sub-processes."""
+
+import contextlib
+import csv
+import json
+import os
+import random
+import signal
+import string
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    code: int
+    output: str
+    errors: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return dict(json.loads(self.output))
+
+
+class Installation:
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder = folder
+        self.environment = {
+            "ENV_FILE": "",
+            "DEBUG": "True",
+            "PATH": os.environ["PATH"],
+            "ATTACHMENTS_ROOT": str(folder / "attachments"),
+            **environment,
+        }
+
+    def run(self, *arguments: str, timeout: float = 300, **environment: str) -> Result:
+        process = self.start(*arguments, **environment)
+        output, errors = process.communicate(timeout=timeout)
+        return Result(process.returncode, output, errors)
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """The command as a running process, for tests that stop or kill it."""
+        return subprocess.Popen(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env={**self.environment, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def json(self, *arguments: str, **environment: str) -> dict[str, Any]:
+        """The result of a command that must succeed."""
+        result = self.run(*arguments, "--json", **environment)
+        assert result.code == 0, result.errors
+        return result.json
+
+    def refusal(self, *arguments: str, **environment: str) -> str:
+        """The sentence of a command that must fail in the agreed manner."""
+        result = self.run(*arguments, "--json", **environment)
+        assert result.code == 1, (result.code, result.output, result.errors)
+        assert "Traceback" not in result.errors
+        sentence = str(result.json["error"])
+        assert sentence in result.errors
+        assert "\n" not in sentence
+        return sentence
+
+    def write_file(self, rows: Iterable[tuple[str, ...]], name: str = "recipients.csv") -> Path:
+        """A recipients file for the first sample template."""
+        path = self.folder / name
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter=";")
+            writer.writerow(["nombre", "correo", "cedula", "monto", "vence"])
+            writer.writerows(rows)
+        return path
+
+    def create(self, template: str, file: Path, *more: str) -> int:
+        return int(self.json("bulk", "create", "--template", template, "--recipients", str(file), *more)["id"])
+
+    def results(self, bulk_send_id: int) -> list[dict[str, str]]:
+        """The ledger, as an operator gets it."""
+        target = self.folder / f"results-{bulk_send_id}.csv"
+        self.json("bulk", "results", str(bulk_send_id), "--output", str(target))
+        with target.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def wait_until(self, bulk_send_id: int, key: str, at_least: int, timeout: float = 30) -> dict[str, Any]:
+        """Asks `bulk status` until a count has grown that far."""
+        deadline = time.monotonic() + timeout
+        while True:
+            status = self.json("bulk", "status", str(bulk_send_id))
+            if status[key] >= at_least:
+                return status
+            assert time.monotonic() < deadline, status
+
+
+def people(count: int, start: int = 0) -> list[tuple[str, ...]]:
+    return [
+        (f"Persona {number}", f"persona{number}@example.com", f"{number:010d}", f"{number},50", "2026-12-15")
+        for number in range(start, start + count)
+    ]
+
+
+def states(results: list[dict[str, str]]) -> Counter[str]:
+    return Counter(row["state"] for row in results)
+
+
+def kill(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> None:
+    process.send_signal(number)
+    process.communicate(timeout=60)
+
+
+@contextlib.contextmanager
+def new_database(folder: Path) -> Iterator[dict[str, str]]:
+    """A migrated database for one test; on the server of this run when there is one."""
+    if os.environ.get("USE_SQLITE") != "0":
+        environment = {"USE_SQLITE": "1", "SQLITE_PATH": str(folder / "db.sqlite3")}
+        _migrate(environment)
+        yield environment
+        return
+    server = {name: os.environ[name] for name in ("DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD")}
+    name = "test_" + "".join(random.choices(string.ascii_lowercase, k=12))
+    environment = {"USE_SQLITE": "0", **server, "DB_NAME": name}
+    with _maintenance(server) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+        try:
+            _migrate(environment)
+            yield environment
+        finally:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _maintenance(server: dict[str, str]) -> psycopg.Connection[tuple[object, ...]]:
+    return psycopg.connect(
+        host=server["DB_HOST"],
+        port=server["DB_PORT"],
+        user=server["DB_USER"],
+        password=server["DB_PASSWORD"],
+        dbname="postgres",
+        autocommit=True,
+    )
+
+
+def _migrate(environment: dict[str, str]) -> None:
+    subprocess.run(
+        [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
+        cwd=ROOT,
+        env={"ENV_FILE": "", "DEBUG": "True", "PATH": os.environ["PATH"], **environment},
+        check=True,
+    )
