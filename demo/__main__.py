@@ -1,0 +1,200 @@
+"""./dev demo [--check]: the whole product on this machine with nothing configured.
+
+Starts the sandbox relay, migrates a SQLite of its own, creates an operator, sends a sample file of 2,000 recipients
+and serves the console and the inbox until Ctrl-C. With --check it serves nothing and exits 0 only if the ledger and
+the sandbox agree row by row. Everything it makes is below .dev/demo, made anew each time.
+"""
+
+import argparse
+import contextlib
+import csv
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from demo.sample import write_sample
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / ".dev" / "demo"
+OPERATOR = "operador"
+# How often the timer's command runs here; in production a systemd timer runs it every two minutes.
+TIMER_SECONDS = 5
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="./dev demo", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="serve nothing; exit 0 only if ledger and relay agree")
+    check = parser.parse_args().check
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    with _sandbox(0 if check else _port(8025)) as sandbox:
+        environment = _environment(sandbox)
+        password = _set_up(environment)
+        bulk_send = _send_sample(environment, sandbox["template_ids"][0])
+        agree = _ledger_and_sandbox_agree(environment, sandbox, bulk_send)
+        if check or not agree:
+            return 0 if agree else 1
+        _serve(environment, sandbox, password)
+    return 0
+
+
+@contextlib.contextmanager
+def _sandbox(port: int) -> Iterator[dict[str, Any]]:
+    """The sandbox as a process of its own; what it said of itself when it was ready."""
+    _say("starting a sandbox relay (nothing leaves this machine)")
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "relay_sandbox",
+            "--port",
+            str(port),
+            "--store",
+            str(FOLDER / "sandbox.sqlite3"),
+            "--latency-ms",
+            "40",
+            "--latency-spread-ms",
+            "20",
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None  # noqa: S101  (it was asked for)
+        yield json.loads(process.stdout.readline())
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def _environment(sandbox: dict[str, Any]) -> dict[str, str]:
+    return {
+        **os.environ,
+        "ENV_FILE": "",
+        "DEBUG": "True",
+        "SECRET_KEY": secrets.token_urlsafe(40),
+        "USE_SQLITE": "1",
+        "SQLITE_PATH": str(FOLDER / "db.sqlite3"),
+        "ATTACHMENTS_ROOT": str(FOLDER / "attachments"),
+        "DOPPLER_RELAY_API_KEY": sandbox["api_key"],
+        "DOPPLER_RELAY_ACCOUNT_ID": sandbox["account"],
+        "DOPPLER_RELAY_BASE_URL": sandbox["url"] + "/",
+        "LOG_LEVEL": "WARNING",
+    }
+
+
+def _set_up(environment: dict[str, str]) -> str:
+    """Database, sender and operator; returns the operator's password."""
+    _say("preparing a database of its own in .dev/demo")
+    _manage(environment, "migrate", "--verbosity", "0")
+    _manage(environment, "sender", "add", "cobranzas@example.com", "--name", "Cobranzas Ejemplo")
+    password = secrets.token_urlsafe(9)
+    _manage(
+        {**environment, "DJANGO_SUPERUSER_PASSWORD": password},
+        *("createsuperuser", "--noinput", "--username", OPERATOR, "--email", "operador@example.com"),
+        *("--verbosity", "0"),
+    )
+    return password
+
+
+def _send_sample(environment: dict[str, str], template: str) -> int:
+    sample = FOLDER / "destinatarios.csv"
+    write_sample(sample)
+    _say("checking a sample file of 2,000 recipients, bad rows among them")
+    order = (
+        "bulk",
+        "create",
+        "--template",
+        template,
+        "--recipients",
+        str(sample),
+        "--name",
+        "Aviso de pago, diciembre",
+    )
+    _manage(environment, *order, "--sender", "cobranzas@example.com")
+    bulk_send = 1
+    _say("sending its valid rows")
+    _manage(environment, "bulk", "start", str(bulk_send), "--accept-rejects", "--drain")
+    return bulk_send
+
+
+def _ledger_and_sandbox_agree(environment: dict[str, str], sandbox: dict[str, Any], bulk_send: int) -> bool:
+    """Every accepted row is one message of the relay with that id and address, and the relay has no other."""
+    target = FOLDER / "resultados.csv"
+    _manage(environment, "bulk", "results", str(bulk_send), "--output", str(target))
+    with target.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    ours = sorted((row["message_id"], row["email"]) for row in rows if row["state"] == "accepted")
+    with urllib.request.urlopen(sandbox["url"] + "/_sandbox/messages.csv", timeout=30) as answer:  # noqa: S310
+        messages = csv.DictReader(answer.read().decode("utf-8-sig").splitlines())
+        theirs = sorted((message["message_id"], message["recipient"]) for message in messages)
+    agree = bool(ours) and ours == theirs and all(row["state"] in {"accepted", "excluded"} for row in rows)
+    _say(
+        f"ledger: {len(rows)} rows, {len(ours)} accepted, {len(rows) - len(ours)} excluded; relay: {len(theirs)} "
+        f"messages; row by row they {'agree' if agree else 'DO NOT AGREE'}"
+    )
+    return agree
+
+
+def _serve(environment: dict[str, str], sandbox: dict[str, Any], password: str) -> None:
+    port = _port(8000)
+    console = subprocess.Popen(
+        [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _say(f"console: http://127.0.0.1:{port}/admin/   user: {OPERATOR}   password: {password}")
+    _say(f"inbox:   {sandbox['inbox']}   (Ctrl-C ends all of it)")
+    try:
+        while console.poll() is None:
+            _manage(environment, "process_bulk_scheduled", quiet=True)
+            time.sleep(TIMER_SECONDS)
+        _say("the console could not be served")
+    except KeyboardInterrupt:
+        _say("bye")
+    finally:
+        console.terminate()
+        console.wait(timeout=10)
+
+
+def _manage(environment: dict[str, str], *arguments: str, quiet: bool = False) -> None:
+    code = subprocess.call(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL if quiet else None,
+    )
+    if code:
+        sys.exit(f"demo: «manage.py {arguments[0]}» failed (exit {code}): see above")
+
+
+def _port(wanted: int) -> int:
+    """The usual port where it is free, else any."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return 0 if wanted == 8025 else wanted + secrets.randbelow(900) + 1
+    return wanted
+
+
+def _say(text: str) -> None:
+    print(f"demo: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
