@@ -3,7 +3,6 @@
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from relay import rendering
 from relay.models import BulkSend
@@ -40,11 +39,11 @@ class Composer:
             bulk_send.address_column if bulk_send.address_column in self._columns_needed() else None
         )
         self._reply_to = Address(bulk_send.reply_to) if bulk_send.reply_to else None
+        self._attachments: tuple[Attachment, ...] = ()
 
-    @cached_property
-    def attachments(self) -> tuple[Attachment, ...]:
-        """Read from disk and encoded once. Touch it before composing: it must not happen in the event loop."""
-        return _attachments(self._bulk_send)
+    def read_attachments(self) -> None:
+        """From disk, encoded once. To be done before the first `compose`, which runs in the event loop."""
+        self._attachments = _attachments(self._bulk_send)
 
     def _columns_needed(self) -> set[str]:
         return set(self._template.variables) | set(self._bulk_send.variable_map.values())
@@ -63,7 +62,7 @@ class Composer:
                 subject=subject,
                 html=self._template.render_html(model),
                 reply_to=self._reply_to,
-                attachments=self.attachments,
+                attachments=self._attachments,
             )
         else:
             message = TemplateMessage(
@@ -72,7 +71,7 @@ class Composer:
                 from_email=bulk_send.from_email or None,
                 from_name=bulk_send.from_name or None,
                 reply_to=self._reply_to,
-                attachments=self.attachments,
+                attachments=self._attachments,
             )
         return Composed(
             message=message,

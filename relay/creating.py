@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.core.files import File
 from django.db import transaction
 from django.utils import timezone
@@ -49,7 +49,7 @@ class Order:
     accept_rejects: bool = False
     allow_repeats: bool = False
     allow_empty: bool = False
-    created_by: AbstractBaseUser | None = None
+    created_by: User | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +137,13 @@ def fetch_template(template_id: str) -> RelayTemplate:
             % {"code": error.code or error.status}
         ) from error
     except RelayError as error:
+        answer = f"HTTP {error.status}" if error.status else _("no usable answer")
         raise Refused(
-            _("The template could not be read from the relay at %(url)s: %(error)s")
-            % {"url": settings.DOPPLER_RELAY_BASE_URL, "error": error}
+            _(
+                "The template could not be read from the relay at %(url)s (%(answer)s): check DOPPLER_RELAY_BASE_URL "
+                "and the network, and try again."
+            )
+            % {"url": settings.DOPPLER_RELAY_BASE_URL, "answer": answer}
         ) from error
     if not template.html.strip():
         raise Refused(_("Template «%(id)s» has no content: write it in the relay first.") % {"id": template_id})

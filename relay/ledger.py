@@ -21,6 +21,7 @@ from typing import Any, cast
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext as _
 
 from relay import reasons
 from relay.models import Attempt, BulkSend, Lease, Recipient, Suppression
@@ -31,6 +32,12 @@ _ROWS_PER_STATEMENT = 500
 
 class LeaseLost(Exception):
     """The lease ran out or was taken over: its holder may neither call nor write any more."""
+
+    def __str__(self) -> str:
+        return _(
+            "This process was out of touch with the database for longer than its lease (RELAY_LEASE_SECONDS). "
+            "What it had under way counts as unknown; a later run goes on with the rest."
+        )
 
 
 @dataclass(slots=True)
@@ -169,7 +176,7 @@ def take_over_expired(describe: Describe) -> int:
             )
             expired = cursor.fetchall()
         lost = sum(_take_over(lease_id, bulk_send_id, describe) for lease_id, bulk_send_id in expired)
-    for bulk_send_id in {bulk_send_id for _, bulk_send_id in expired}:
+    for bulk_send_id in {lease[1] for lease in expired}:
         _exclude_leftovers_of_cancelled(bulk_send_id)
     return lost
 
@@ -252,7 +259,9 @@ def _claim_where(lease: HeldLease, condition: str, params: Sequence[Any], order:
             [lease.bulk_send_id, *params, limit, lease.id],
         )
         rows = cursor.fetchall()
-    claimed = [Claimed(*row[:4], variables=json.loads(row[4])) for row in rows]
+    claimed = [
+        Claimed(id_, row, attempts, email, json.loads(variables)) for id_, row, attempts, email, variables in rows
+    ]
     return sorted(claimed, key=lambda row: row.row)
 
 
@@ -320,8 +329,8 @@ def _as_row(outcome: Outcome) -> tuple[Any, ...]:
 
 
 def _record_postgresql(lease: HeldLease, rows: Sequence[tuple[Any, ...]]) -> int:
-    names = ", ".join(name for name, _ in _OUTCOME_FIELDS)
-    arrays = ", ".join(f"%s::{type_}[]" for _, type_ in _OUTCOME_FIELDS)
+    names = ", ".join(name for name, _type in _OUTCOME_FIELDS)
+    arrays = ", ".join(f"%s::{type_}[]" for _name, type_ in _OUTCOME_FIELDS)
     statement = (
         f"WITH o AS MATERIALIZED (SELECT * FROM unnest({arrays}) AS o({names})),"
         f" settled AS ({_SETTLE.format(outcomes='o')})"
@@ -334,7 +343,7 @@ def _record_postgresql(lease: HeldLease, rows: Sequence[tuple[Any, ...]]) -> int
 
 def _record_sqlite(lease: HeldLease, rows: Sequence[tuple[Any, ...]]) -> int:
     columns = ", ".join(
-        f"json_extract(value, '$[{index}]') AS {name}" for index, (name, _) in enumerate(_OUTCOME_FIELDS)
+        f"json_extract(value, '$[{index}]') AS {name}" for index, (name, _type) in enumerate(_OUTCOME_FIELDS)
     )
     outcomes = f"(SELECT {columns} FROM json_each(%s))"
     data = json.dumps(rows, default=_sqlite_datetime)

@@ -31,6 +31,8 @@ WORKER_LOST = "worker_lost"
 NOT_CONNECTED = "not_connected"
 THROTTLED = "throttled"
 
+# The relay's words for the period of a quota (relay API notes §6.1).
+_PERIODS = {"hourly": _("per hour"), "daily": _("per day"), "monthly": _("per month")}
 _ADDRESS_PROBLEMS = {problem.code for problem in AddressProblem}
 
 SENTENCES = {
@@ -69,4 +71,5 @@ def sentence(code: str, params: Mapping[str, Any]) -> str:
     params = {"detail": "", "code": "", "period": "", **params}
     if code == INVALID_ADDRESS and params["detail"] in _ADDRESS_PROBLEMS:
         params["detail"] = AddressProblem(params["detail"]).sentence
+    params["period"] = _PERIODS.get(params["period"], params["period"])
     return str(text) % params

@@ -15,7 +15,8 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection, connections
+from django.db import InterfaceError, OperationalError, connections
+from django.utils.translation import gettext as _
 
 from relay import ledger, pacing, reasons, rendering
 from relay.account import open_relay
@@ -46,6 +47,11 @@ HEARTBEAT_SECONDS = 1.0
 
 class RelayOutOfReach(Exception):
     """The relay could not be reached for about a minute; what is left is `pending`, and a later run goes on."""
+
+    def __str__(self) -> str:
+        return _("The relay at %(url)s cannot be reached. Nothing is lost: a later run goes on from here.") % {
+            "url": settings.DOPPLER_RELAY_BASE_URL
+        }
 
 
 @dataclass(slots=True)
@@ -95,8 +101,8 @@ async def drain(bulk_send_id: int, *, stop: asyncio.Event, progress: Progress | 
     """Sends until nothing is left to send now, `stop` is set, or somebody stops the bulk send.
 
     Delays up to a minute are waited out. Raises RelayOutOfReach when the relay cannot be reached (what is left stays
-    `pending`), RelayMisconfigured never: an answer about account or template puts the bulk send into `error` or
-    `paused`, which is where its reason stands.
+    `pending`) and LeaseLost when this process was out of touch for longer than its lease. An answer about account or
+    template raises nothing: it puts the bulk send into `error` or `paused`, which is where its reason stands.
     """
     with ThreadPoolExecutor(1, "ledger") as executor:
         books = _Books(executor)
@@ -117,7 +123,7 @@ async def drain(bulk_send_id: int, *, stop: asyncio.Event, progress: Progress | 
 
 def _ready_composer(bulk_send: BulkSend) -> Composer:
     composer = Composer(bulk_send)
-    _ = composer.attachments
+    composer.read_attachments()
     return composer
 
 
@@ -150,12 +156,10 @@ async def _template_still_fits(bulk_send: BulkSend, client: RelayClient, books: 
     try:
         template = await client.get_template(bulk_send.template_id)
         body = await client.get_template_body(template)
-    except RelayUnavailable as error:
-        raise RelayOutOfReach(str(error)) from error
-    except RelayMisconfigured as error:
-        halt = Halt(reasons.MISCONFIGURED, {"code": error.code or str(error.status)})
-    except RelayNotFound as error:
-        halt = Halt(reasons.TEMPLATE_MISSING, {"code": error.code or str(error.status)})
+    except (RelayMisconfigured, RelayNotFound) as error:
+        halt = _halt(error)
+    except RelayError as error:
+        raise RelayOutOfReach from error
     else:
         if _same_needs(bulk_send, template.subject, body.html):
             await books(bulk_send.adopt_template, subject=template.subject, html=body.html)
@@ -218,13 +222,14 @@ class _Drain:
         finally:
             await self._end([keeper, *callers])
         if self.breaker.given_up:
-            raise RelayOutOfReach("the relay could not be reached for a minute")
+            raise RelayOutOfReach
         return self.tally
 
     async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
         """Whatever happened: what may have left is recorded as such before the lease is given back.
 
-        Where that is impossible (lease lost, database gone) the lease is left to expire: its rows become unknown.
+        Where that is impossible (lease lost, database gone, a fault of ours) the lease is not given back: it expires,
+        and its rows become unknown.
         """
         for task in tasks:
             task.cancel()
@@ -268,11 +273,12 @@ class _Drain:
         started_at = self.lease.now()
         self.calls += 1
         try:
-            self._done(await self._send(claimed, composed, started_at))
+            outcome = await self._send(claimed, composed, started_at)
         except BaseException:
             # Cut off in the middle (or by a fault of ours): it may have left.
             self._done(self._outcome(claimed, composed, started_at, state=State.UNKNOWN, reason=reasons.NO_ANSWER))
             raise
+        self._done(outcome)
 
     async def _send(self, claimed: Claimed, composed: Composed, started_at: datetime) -> Outcome:
         result: Mapping[str, Any]
@@ -331,12 +337,20 @@ class _Drain:
             turn = await self._take_turn()
             if self.progress:
                 self.progress(self.tally, self.in_flight)
+            if not self._takes():
+                self._leave_untouched()
             if self.held:
                 continue
             if not self._takes() or self.breaker.given_up:
                 return
             if turn is not None and self.swept and not await self._wait_for_returned():
                 return
+
+    def _leave_untouched(self) -> None:
+        """Nothing more leaves: what waits in the queue stays as it is until the end of the lease puts it back."""
+        while not self.queue.empty():
+            self.queue.get_nowait()
+            self.held -= 1
 
     async def _gather(self) -> None:
         """Waits until a turn is worth its commit."""
@@ -348,15 +362,17 @@ class _Drain:
             pass  # few came back in this time: they go with this turn
 
     async def _take_turn(self) -> ledger.Turn | None:
-        outcomes, wanted = self.outcomes, self._wanted()
+        outcomes, wanted = self.outcomes.copy(), self._wanted()
         now = time.monotonic()
         if not outcomes and not wanted and now < self.last_look + LOOK_SECONDS:
             return None
-        self.outcomes, self.last_look = [], now
+        self.last_look = now
         # With nothing under way and nothing found the whole file is looked through once more before it is called done.
         sweep = self.dry and self.held == len(outcomes)
         await self._heartbeat(now)
         turn = await self._persistently(ledger.take_turn, self.lease, outcomes, wanted, sweep=sweep)
+        # Only now: an outcome that is forgotten before it is recorded would send its row back to `pending`.
+        del self.outcomes[: len(outcomes)]
         self.held += len(turn.claimed) - len(outcomes)
         if wanted:
             self.dry = len(turn.claimed) < wanted
@@ -416,9 +432,8 @@ class _Drain:
         )
 
     async def _record_rest(self) -> None:
-        outcomes, self.outcomes = self.outcomes, []
-        if outcomes:
-            await self._persistently(ledger.take_turn, self.lease, outcomes, 0)
+        if self.outcomes:
+            await self._persistently(ledger.take_turn, self.lease, self.outcomes, 0)
 
     async def _persistently[**P, R](self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Tries again while the database is away, as long as the lease lasts. All of the ledger may be repeated."""
@@ -429,7 +444,7 @@ class _Drain:
                 if not self.lease.holds():
                     raise
                 log.warning("database_away", lease=self.lease.id, error=type(error).__name__)
-                await self.books(connection.close)
+                await self.books(connections.close_all)  # of that thread; the next statement connects anew
                 await asyncio.sleep(LOOK_SECONDS)
 
 

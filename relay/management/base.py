@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from relay.account import NotConfigured
 from relay.creating import Refused
+from relay.ledger import LeaseLost
 from relay.models import WrongState
 from relay.recipients import FileProblem
 from relay.sending import RelayOutOfReach, Tally
@@ -29,7 +30,7 @@ class ExplainedCommand(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             result = self.run(options)
-        except (Refused, FileProblem, WrongState, NotConfigured, RelayOutOfReach, OSError) as problem:
+        except (Refused, FileProblem, WrongState, NotConfigured, RelayOutOfReach, LeaseLost, OSError) as problem:
             self._fail(str(problem), options)
         except (OperationalError, ProgrammingError) as problem:
             # The first line only: the rest may quote the statement and its values.
