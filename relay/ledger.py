@@ -16,10 +16,12 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from typing import Any, cast
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
@@ -366,6 +368,26 @@ def next_due_in(bulk_send_id: int) -> float | None:
         )
         due, now = cursor.fetchone()
     return None if due is None else (_as_datetime(due) - _as_datetime(now)).total_seconds()
+
+
+class Left(Enum):
+    """What a worker that has nothing more to claim finds."""
+
+    ROWS = "rows"  # somebody returned some, and they are due
+    WORKERS = "workers"  # others hold the rest
+    NOTHING = "nothing"
+
+
+def left_by_others(bulk_send_id: int) -> Left:
+    """Whether others still hold rows of this bulk send, or left some that can go now."""
+    if not BulkSend.objects.filter(pk=bulk_send_id, status=BulkSend.Status.SENDING).exists():
+        return Left.NOTHING
+    # Asked before the rows: who ends in between has returned his rows by then.
+    workers = Lease.objects.filter(bulk_send_id=bulk_send_id, released_at=None).exists()
+    due = Q(not_before=None) | Q(not_before__lte=Now())
+    if workers and Recipient.objects.filter(due, bulk_send_id=bulk_send_id, state=State.PENDING).exists():
+        return Left.ROWS
+    return Left.WORKERS if workers else Left.NOTHING
 
 
 def start_due() -> list[int]:

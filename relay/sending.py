@@ -97,6 +97,16 @@ class Halt:
 Progress = Callable[[Tally, int], None]  # what was done so far, calls in flight
 
 
+class _Books:
+    """Runs database work in the one thread that owns the connection."""
+
+    def __init__(self, executor: ThreadPoolExecutor) -> None:
+        self._executor = executor
+
+    async def __call__[**P, R](self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: work(*args, **kwargs))
+
+
 async def drain(bulk_send_id: int, *, stop: asyncio.Event, progress: Progress | None = None) -> Tally:
     """Sends until nothing is left to send now, `stop` is set, or somebody stops the bulk send.
 
@@ -107,18 +117,42 @@ async def drain(bulk_send_id: int, *, stop: asyncio.Event, progress: Progress | 
     with ThreadPoolExecutor(1, "ledger") as executor:
         books = _Books(executor)
         try:
-            bulk_send = await books(BulkSend.objects.get, pk=bulk_send_id)
-            async with open_relay() as client:
-                if not await _template_still_fits(bulk_send, client, books):
-                    return Tally()
-                await books(ledger.exclude_suppressed, bulk_send_id)
-                composer = await books(_ready_composer, bulk_send)
-                lease = await books(ledger.acquire, bulk_send_id)
-                tally = await _Drain(lease, composer, client, books, stop, progress).run()
-            await books(ledger.conclude, bulk_send_id)
-            return tally
+            return await _drain(bulk_send_id, books, stop, progress)
         finally:
             await books(connections.close_all)
+
+
+async def _drain(bulk_send_id: int, books: _Books, stop: asyncio.Event, progress: Progress | None) -> Tally:
+    tally = Tally()
+    bulk_send = await books(BulkSend.objects.get, pk=bulk_send_id)
+    async with open_relay() as client:
+        if not await _template_still_fits(bulk_send, client, books):
+            return tally
+        await books(ledger.exclude_suppressed, bulk_send_id)
+        composer = await books(_ready_composer, bulk_send)
+        more = True
+        while more:
+            lease = await books(ledger.acquire, bulk_send_id)
+            tally += await _Worker(lease, composer, client, books, stop, progress).run()
+            more = await _others_left_something(bulk_send_id, tally, stop, books)
+    await books(ledger.conclude, bulk_send_id)
+    return tally
+
+
+async def _others_left_something(bulk_send_id: int, tally: Tally, stop: asyncio.Event, books: _Books) -> bool:
+    """Waits for the other workers on this bulk send; True when they left rows that can go now.
+
+    One that died is waited for until its lease has run out, so that no row is `sending` when nobody sends any more.
+    """
+    while not stop.is_set():
+        tally.unknown += await books(take_over_expired)
+        match await books(ledger.left_by_others, bulk_send_id):
+            case ledger.Left.ROWS:
+                return True
+            case ledger.Left.NOTHING:
+                return False
+        await asyncio.sleep(2 * LOOK_SECONDS)
+    return False
 
 
 def _ready_composer(bulk_send: BulkSend) -> Composer:
@@ -137,16 +171,6 @@ def take_over_expired() -> int:
         return composers[bulk_send_id].describe(email, variables)
 
     return ledger.take_over_expired(describe)
-
-
-class _Books:
-    """Runs database work in the one thread that owns the connection."""
-
-    def __init__(self, executor: ThreadPoolExecutor) -> None:
-        self._executor = executor
-
-    async def __call__[**P, R](self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: work(*args, **kwargs))
 
 
 async def _template_still_fits(bulk_send: BulkSend, client: RelayClient, books: _Books) -> bool:
@@ -181,7 +205,7 @@ def _same_needs(bulk_send: BulkSend, subject: str, html: str) -> bool:
 
 
 @dataclass(slots=True)
-class _Drain:
+class _Worker:
     """One worker's work on one bulk send under one lease."""
 
     lease: HeldLease

@@ -31,7 +31,7 @@ def options_of(arguments: list[str]) -> Options:
         parser.error(f"{args.host} can be reached from other machines; add --allow-remote if you mean it")
     limits = {"hourly": args.quota_hourly, "daily": args.quota_daily, "monthly": args.quota_monthly}
     return Options(
-        host=args.host,
+        host="127.0.0.1" if args.host == "localhost" else args.host,  # one address, one port
         port=args.port,
         store=args.store,
         latency_ms=args.latency_ms,
