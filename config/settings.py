@@ -6,7 +6,7 @@ from django.utils.translation import gettext_lazy as _
 
 from config.environment import BASE_DIR, read_environment
 from config.logs import logging_settings
-from config.unfold import UNFOLD as UNFOLD
+from config.unfold import LOGIN_REDIRECT_URL, UNFOLD  # noqa: F401  (settings, as Django and Unfold read them)
 
 env = read_environment()
 

@@ -4,7 +4,7 @@ from django.utils.translation import gettext_lazy as _
 
 class RelayConfig(AppConfig):
     name = "relay"
-    verbose_name = _("Bulk sends")
+    verbose_name = _("Mailing")
 
     def ready(self) -> None:
         from relay import checks  # noqa: F401  (registers the system checks)

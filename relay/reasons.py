@@ -55,12 +55,33 @@ SENTENCES = {
     NUL_BYTE: _("The row contains NUL characters: the file is damaged there."),
     CANCELLED: _("The bulk send was cancelled before this message left."),
     REFUSED: _("The relay refused it (%(detail)s)."),
-    NO_ANSWER: _("The call left and no usable answer came back (%(detail)s)."),
+    NO_ANSWER: _("The call left and no usable answer came back."),
     SERVER_ERROR: _("The relay answered with an error of its own (%(detail)s): it may have accepted the message."),
     WORKER_LOST: _("The sending process died during the call."),
     NOT_CONNECTED: _("The relay could not be reached; the message did not leave."),
     THROTTLED: _("The relay asked to wait."),
 }
+
+# Short names of the reasons a recipient can have, for filters, tables and counts.
+NAMES = {
+    INVALID_ADDRESS: _("Invalid address"),
+    DUPLICATE: _("Repeated address"),
+    SUPPRESSED: _("Suppressed address"),
+    MISSING_VARIABLE: _("Variable without a value"),
+    RAGGED_ROW: _("Row with too few or too many cells"),
+    NUL_BYTE: _("Damaged row"),
+    CANCELLED: _("Bulk send cancelled"),
+    REFUSED: _("Refused by the relay"),
+    NO_ANSWER: _("No usable answer"),
+    SERVER_ERROR: _("Error of the relay"),
+    WORKER_LOST: _("Sending process lost"),
+    NOT_CONNECTED: _("Relay out of reach"),
+    THROTTLED: _("Relay asked to wait"),
+}
+
+
+def name(code: str) -> str:
+    return str(NAMES.get(code, code))
 
 
 def sentence(code: str, params: Mapping[str, Any]) -> str:

@@ -473,11 +473,11 @@ class _Worker:
 
 
 def _said(error: RelayError | RelayMisconfigured) -> dict[str, Any]:
-    return {"status": error.status, "code": error.code, "detail": error.detail}
+    return {"status": error.status, "code": error.code or str(error.status or ""), "detail": error.detail}
 
 
 def _halt(error: RelayQuotaExceeded | RelayNotFound | RelayMisconfigured) -> Halt:
-    code = error.code or str(error.status)
+    code = error.code or str(error.status or "")
     if isinstance(error, RelayQuotaExceeded):
         return Halt(reasons.QUOTA, {"period": error.period}, pause=True, resume_at=error.reset_at)
     if isinstance(error, RelayNotFound):

@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from relay.account import NotConfigured
 from relay.creating import Refused
+from relay.file_problems import FileProblem
 from relay.ledger import LeaseLost
 from relay.models import WrongState
-from relay.recipients import FileProblem
 from relay.sending import RelayOutOfReach, Tally
 
 

@@ -11,11 +11,10 @@ from typing import Any
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from relay import ledger, sending
+from relay import ledger, reasons, sending
 from relay.creating import Order, Refused, create_bulk_send
 from relay.management.base import ExplainedCommand, SendingBar, run_until_signal
 from relay.models import BulkSend
-from relay.reasons import sentence
 from relay.standing import standing, write_results
 
 NUMBERS = ("total", "pending", "sending", "in_flight", "accepted", "refused", "unknown", "excluded")
@@ -173,10 +172,10 @@ def _describe_creation(result: dict[str, Any]) -> list[str]:
         _("Bulk send %(id)d «%(name)s»: %(total)d rows, %(valid)d valid, %(excluded)d excluded.") % result,
     ]
     for reason, count in result["excluded_by_reason"].items():
-        lines.append(f"  {reason}: {count}")
+        lines.append(f"  {reasons.name(reason)}: {count}")
         lines += [
             _("    row %(row)d: %(text)s")
-            % {"row": example["row"], "text": sentence(reason, {"detail": example["detail"]})}
+            % {"row": example["row"], "text": reasons.sentence(reason, {"detail": example["detail"]})}
             for example in result["examples"][reason]
         ]
     if result["slips"]:

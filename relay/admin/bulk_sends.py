@@ -1,0 +1,407 @@
+"""Bulk sends: where each stands, what the validation found, and the decisions a person may take.
+
+They are created by `bulk create`; here nobody adds, edits or deletes one. A decision is offered as a button that leads
+to a confirmation page: Unfold's buttons are links, and a link must not change anything.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.cache import cache
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, QuerySet
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from relay import reasons
+from relay.admin import decisions, words
+from relay.admin.decisions import DECISIONS, Decision
+from relay.admin.downloads import as_download
+from relay.admin.unfolded import ActionVariant, ChangeList, LookingOnly, ModelAdmin, detail_action, display
+from relay.models import BulkSend, Recipient, WrongState
+from relay.standing import standing
+
+State = Recipient.State
+Status = BulkSend.Status
+
+
+class BulkSendChangeList(ChangeList):
+    """The list page; the counts of all its bulk sends come from one query."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list = list(self.result_list)
+        _attach_counts(self.result_list)
+
+
+def _attach_counts(bulk_sends: Sequence[BulkSend]) -> None:
+    # What is done does not change any more: its rows, perhaps a million, are counted once.
+    finished = {_cache_key(bulk_send): bulk_send.pk for bulk_send in bulk_sends if bulk_send.status == Status.DONE}
+    by_id = {finished[key]: counts for key, counts in cache.get_many(finished).items()}
+    by_id |= _counted([bulk_send.pk for bulk_send in bulk_sends if bulk_send.pk not in by_id])
+    cache.set_many({key: by_id[pk] for key, pk in finished.items()}, timeout=None)
+    for bulk_send in bulk_sends:
+        bulk_send.counts = by_id[bulk_send.pk]  # type: ignore[attr-defined]
+
+
+def _counted(bulk_send_ids: list[int]) -> dict[int, dict[str, int]]:
+    by_id = {pk: dict.fromkeys(State.values, 0) for pk in bulk_send_ids}
+    counted = Recipient.objects.filter(bulk_send_id__in=bulk_send_ids).order_by()
+    for bulk_send_id, state, count in counted.values_list("bulk_send_id", "state").annotate(n=Count("pk")):
+        by_id[bulk_send_id][state] = count
+    return by_id
+
+
+def _cache_key(bulk_send: BulkSend) -> str:
+    return f"relay-counts-{bulk_send.pk}-{bulk_send.finished_at:%Y%m%d%H%M%S%f}"
+
+
+def _count_cell(bulk_send: Any, state: str) -> SafeString:
+    count = bulk_send.counts[state]
+    return format_html('<span class="relay-count relay-{}">{}</span>', state if count else "none", words.number(count))
+
+
+def _decision_button(decision: Decision, variant: ActionVariant = ActionVariant.DEFAULT) -> Any:
+    """The method of BulkSendAdmin behind one button."""
+
+    def method(
+        self: "BulkSendAdmin", request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        return self.decide(request, object_id, decision)
+
+    method.__name__ = decision.name
+    return detail_action(
+        description=decision.button,
+        url_path=decision.name.replace("_", "-"),
+        permissions=["send"],
+        icon=decision.icon,
+        variant=variant,
+    )(method)
+
+
+@admin.register(BulkSend)
+class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
+    list_display = [
+        "identity",
+        "status_label",
+        "rows",
+        "accepted",
+        "refused",
+        "unknown",
+        "pending",
+        "excluded",
+        "scheduled",
+        "created",
+    ]
+    list_filter = ["status"]
+    list_per_page = 50
+    list_fullwidth = True
+    search_fields = ["name", "template_name"]
+    search_help_text = _("Name or template")
+    actions = ["process_selected"]
+    actions_detail = list(DECISIONS)
+    change_form_before_template = "relay/admin/bulk_send.html"
+    fieldsets: ClassVar[Any] = [
+        (
+            _("Message"),
+            {"fields": ["template", "subject_shown", "sender_shown", "reply_to", "attachments_shown"]},
+        ),
+        (
+            _("What was understood from the file"),
+            {
+                "fields": [
+                    "file_name",
+                    "file_format",
+                    "address_column",
+                    "columns_shown",
+                    "variables_shown",
+                    "allow_repeats",
+                    "allow_empty",
+                    "accept_rejects",
+                ]
+            },
+        ),
+        (_("Times"), {"fields": ["created", "scheduled_shown", "began", "resumes", "finished"]}),
+    ]
+    readonly_fields: ClassVar[Any] = [name for _title, options in fieldsets for name in options["fields"]]
+
+    # --- who may do what ------------------------------------------------------------------------------------
+
+    def has_send_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """May decide about bulk sends. The right is Django's «change», although nothing is edited here."""
+        return request.user.has_perm("relay.change_bulksend")
+
+    # --- pages ----------------------------------------------------------------------------------------------
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[BulkSend]:
+        # A template can be 2 MB; no page shows it.
+        return super().get_queryset(request).defer("template_html")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return BulkSendChangeList
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(self.rejects_view)
+        return [path("<int:object_id>/rejects/", view, name="relay_bulksend_rejects"), *super().get_urls()]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        bulk_send = self.get_object(request, unquote(object_id))
+        context = dict(extra_context or {})
+        if bulk_send is not None and self.has_view_permission(request, bulk_send):
+            context |= _page_of(bulk_send)
+        return super().change_view(request, object_id, form_url, context)
+
+    def rejects_view(self, request: HttpRequest, object_id: int) -> FileResponse:
+        bulk_send = get_object_or_404(self.get_queryset(request), pk=object_id)
+        if not self.has_view_permission(request, bulk_send):
+            raise PermissionDenied
+        return as_download(bulk_send.rejects_file, filename=f"bulk-send-{bulk_send.pk}-rejects.csv")
+
+    # --- decisions ------------------------------------------------------------------------------------------
+
+    @admin.action(description=_("Process selected bulk send"), permissions=["send"])
+    def process_selected(self, request: HttpRequest, queryset: QuerySet[BulkSend]) -> None:
+        for bulk_send in queryset.order_by("pk"):
+            done = decisions.start_from_list(bulk_send)
+            if done.started:
+                self.log_change(request, bulk_send, str(decisions.START.done))
+            level = messages.ERROR if done.failed else messages.SUCCESS if done.started else messages.WARNING
+            self.message_user(request, done.sentence, level)
+
+    start = _decision_button(decisions.START, ActionVariant.PRIMARY)
+    start_valid = _decision_button(decisions.START_VALID, ActionVariant.PRIMARY)
+    pause = _decision_button(decisions.PAUSE)
+    resume = _decision_button(decisions.RESUME, ActionVariant.PRIMARY)
+    cancel = _decision_button(decisions.CANCEL, ActionVariant.DANGER)
+
+    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
+        """Only the buttons that mean something in the state it is in."""
+        offered: list[Any] = super().get_actions_detail(request, object_id)  # type: ignore[misc]
+        bulk_send = self.get_object(request, unquote(str(object_id)))
+        if bulk_send is None:
+            return []
+        return [action for action in offered if DECISIONS[action.method.__name__].is_offered(bulk_send)]
+
+    def decide(self, request: HttpRequest, object_id: str, decision: Decision) -> HttpResponse:
+        """GET asks, POST does. The rights were checked by the button's `permissions` before."""
+        bulk_send = self.get_object(request, unquote(object_id))
+        if bulk_send is None:
+            raise Http404
+        if request.method != "POST":
+            return self._ask(request, bulk_send, decision)
+        try:
+            decision.carry_out(bulk_send)
+        except WrongState as problem:
+            self.message_user(request, str(problem), messages.ERROR)
+        else:
+            self.log_change(request, bulk_send, str(decision.done))
+            self.message_user(request, str(decision.done), messages.SUCCESS)
+        return HttpResponseRedirect(_page_address(bulk_send))
+
+    def _ask(self, request: HttpRequest, bulk_send: BulkSend, decision: Decision) -> HttpResponse:
+        if not decision.is_offered(bulk_send):
+            told = {"id": bulk_send.pk, "status": bulk_send.get_status_display()}
+            problem = _("Bulk send %(id)d is «%(status)s»: this cannot be done from there.") % told
+            self.message_user(request, problem, messages.WARNING)
+            return HttpResponseRedirect(_page_address(bulk_send))
+        left = Recipient.objects.filter(bulk_send=bulk_send, state=State.PENDING).count()
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "original": bulk_send,
+            "title": decision.button,
+            "decision": decision,
+            "question": decision.question % {"left": words.number(left)},
+            "back": _page_address(bulk_send),
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "relay/admin/confirm.html", context)
+
+    # --- columns of the list --------------------------------------------------------------------------------
+
+    @display(description=_("bulk send"), ordering="id")
+    def identity(self, bulk_send: BulkSend) -> SafeString:
+        template = bulk_send.template_name or bulk_send.template_id
+        return format_html(
+            '<span class="relay-name">{}</span><span class="relay-under">{} · {}</span>',
+            bulk_send.name,
+            bulk_send.pk,
+            template,
+        )
+
+    @display(description=_("status"), label=words.STATUS_COLOURS, ordering="status")
+    def status_label(self, bulk_send: BulkSend) -> tuple[str, str]:
+        return bulk_send.status, bulk_send.get_status_display()
+
+    @display(description=_("rows"))
+    def rows(self, bulk_send: BulkSend) -> SafeString:
+        return format_html('<span class="relay-count">{}</span>', words.number(bulk_send.total))
+
+    @display(description=_("accepted"))
+    def accepted(self, bulk_send: BulkSend) -> SafeString:
+        return _count_cell(bulk_send, State.ACCEPTED)
+
+    @display(description=_("refused"))
+    def refused(self, bulk_send: BulkSend) -> SafeString:
+        return _count_cell(bulk_send, State.REFUSED)
+
+    @display(description=_("unknown"))
+    def unknown(self, bulk_send: BulkSend) -> SafeString:
+        return _count_cell(bulk_send, State.UNKNOWN)
+
+    @display(description=_("pending"))
+    def pending(self, bulk_send: Any) -> SafeString:
+        """With those under way, so that the columns of a row add up to its total."""
+        cell = _count_cell(bulk_send, State.PENDING)
+        sending = bulk_send.counts[State.SENDING]
+        if not sending:
+            return cell
+        under_way = _("+ %(count)s under way") % {"count": words.number(sending)}
+        return format_html('{}<span class="relay-under">{}</span>', cell, under_way)
+
+    @display(description=_("excluded"))
+    def excluded(self, bulk_send: BulkSend) -> SafeString:
+        return _count_cell(bulk_send, State.EXCLUDED)
+
+    @display(description=_("scheduled"), ordering="scheduled_at")
+    def scheduled(self, bulk_send: BulkSend) -> str | None:
+        return words.moment(bulk_send.scheduled_at)
+
+    @display(description=_("created"), ordering="created_at")
+    def created(self, bulk_send: BulkSend) -> str | None:
+        return words.moment(bulk_send.created_at)
+
+    # --- fields of the page ---------------------------------------------------------------------------------
+
+    @display(description=_("template"))
+    def template(self, bulk_send: BulkSend) -> str:
+        return (
+            f"{bulk_send.template_name} ({bulk_send.template_id})" if bulk_send.template_name else bulk_send.template_id
+        )
+
+    @display(description=_("subject"))
+    def subject_shown(self, bulk_send: BulkSend) -> str:
+        if bulk_send.subject:
+            return bulk_send.subject
+        return _("%(subject)s (the template's)") % {"subject": bulk_send.template_subject or "—"}
+
+    @display(description=_("from"))
+    def sender_shown(self, bulk_send: BulkSend) -> str:
+        if not bulk_send.from_email:
+            return str(_("The template's own sender"))
+        return f"{bulk_send.from_name} <{bulk_send.from_email}>" if bulk_send.from_name else bulk_send.from_email
+
+    @display(description=_("attachments"))
+    def attachments_shown(self, bulk_send: BulkSend) -> SafeString | None:
+        links = (
+            (reverse("admin:relay_attachment_download", args=[attachment.pk]), attachment.filename)
+            for attachment in bulk_send.attachments.order_by("filename")
+        )
+        return format_html_join(", ", '<a class="relay-link" href="{}">{}</a>', links) or None
+
+    @display(description=_("encoding and delimiter"))
+    def file_format(self, bulk_send: BulkSend) -> str:
+        delimiter = words.DELIMITERS.get(bulk_send.file_delimiter, bulk_send.file_delimiter)
+        return " · ".join(str(part) for part in (bulk_send.file_encoding, delimiter) if part)
+
+    @display(description=_("columns"))
+    def columns_shown(self, bulk_send: BulkSend) -> str:
+        return ", ".join(map(str, bulk_send.columns))
+
+    @display(description=_("variables taken from columns"))
+    def variables_shown(self, bulk_send: BulkSend) -> str:
+        return ", ".join(f"{variable} = {column}" for variable, column in bulk_send.variable_map.items())
+
+    @display(description=_("scheduled"))
+    def scheduled_shown(self, bulk_send: BulkSend) -> str | None:
+        when = words.moment(bulk_send.scheduled_at)
+        return f"{when} · {bulk_send.scheduled_by}" if when and bulk_send.scheduled_by else when
+
+    @display(description=_("sending began"))
+    def began(self, bulk_send: BulkSend) -> str | None:
+        return words.moment(bulk_send.processing_started_at)
+
+    @display(description=_("resumes"))
+    def resumes(self, bulk_send: BulkSend) -> str | None:
+        return words.moment(bulk_send.resume_at)
+
+    @display(description=_("finished"))
+    def finished(self, bulk_send: BulkSend) -> str | None:
+        return words.moment(bulk_send.finished_at)
+
+
+def _page_address(bulk_send: BulkSend) -> str:
+    return reverse("admin:relay_bulksend_change", args=[bulk_send.pk])
+
+
+def _page_of(bulk_send: BulkSend) -> dict[str, Any]:
+    """What stands above the fields: where it stands now, and what the validation found."""
+    now = standing(bulk_send)
+    return {
+        "standing": now,
+        "note": _note(bulk_send, now),
+        "status_colour": words.STATUS_COLOURS.get(bulk_send.status, "default"),
+        "resumes": words.moment(bulk_send.resume_at),
+        "tiles": [
+            {
+                "state": state,
+                "label": words.COUNT_NAMES[state],
+                "count": words.number(now[state]),
+                "some": bool(now[state]),
+                "url": f"{recipients_of(bulk_send)}&state={state}",
+            }
+            for state in State.values
+        ],
+        "rows": words.number(bulk_send.total),
+        "recipients_url": recipients_of(bulk_send),
+        "findings": _findings(bulk_send),
+        "slips": _slips(bulk_send),
+        "rejects_url": reverse("admin:relay_bulksend_rejects", args=[bulk_send.pk]) if bulk_send.rejects_file else "",
+    }
+
+
+def _note(bulk_send: BulkSend, now: dict[str, Any]) -> str:
+    """What the status alone does not say."""
+    if bulk_send.status == Status.SETTLING:
+        told = {"count": words.number(now[State.UNKNOWN])}
+        return _("Unknown: %(count)s. It is done when the relay's log has told what became of them.") % told
+    if bulk_send.status == Status.SENDING and not now["rate_per_second"] and not now[State.SENDING]:
+        return str(_("It waits for a sending process: a worker, or the next run of the scheduler."))
+    return ""
+
+
+def recipients_of(bulk_send: BulkSend) -> str:
+    return f"{reverse('admin:relay_recipient_changelist')}?bulk_send={bulk_send.pk}"
+
+
+def _findings(bulk_send: BulkSend) -> list[dict[str, Any]]:
+    examples = bulk_send.findings.get("examples", {})
+    return [
+        {
+            "name": reasons.name(code),
+            "count": words.number(count),
+            "examples": [
+                {"row": example["row"], "text": reasons.sentence(code, {"detail": example["detail"]})}
+                for example in examples.get(code, [])
+            ],
+            "url": f"{recipients_of(bulk_send)}&reason={code}",
+        }
+        for code, count in bulk_send.findings.get("by_reason", {}).items()
+    ]
+
+
+def _slips(bulk_send: BulkSend) -> dict[str, Any] | None:
+    """Addresses that look misspelt. They are sent all the same, so this is a warning and no finding."""
+    count = bulk_send.findings.get("slips", 0)
+    if not count:
+        return None
+    return {"count": words.number(count), "examples": bulk_send.findings.get("slip_examples", [])}

@@ -1,0 +1,60 @@
+"""Users and groups as Django has them, in the clothes of the rest and with rights that can be read."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, Permission, User
+from django.utils.translation import gettext_lazy as _
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from relay.admin.unfolded import ModelAdmin
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+RIGHTS = {
+    "add": _("add %(things)s"),
+    "change": _("change %(things)s"),
+    "delete": _("delete %(things)s"),
+    "view": _("view %(things)s"),
+}
+
+
+class PermissionsField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]
+    """Django stores the names of its permissions in English; here they are said anew."""
+
+    def label_from_instance(self, obj: Any) -> str:
+        return permission_label(obj)
+
+
+def permission_label(permission: Permission) -> str:
+    right = RIGHTS.get(permission.codename.partition("_")[0])
+    model = permission.content_type.model_class()
+    if right is None or model is None:
+        return str(permission)
+    # The only right over bulk sends that is more than it says: see BulkSendAdmin.has_send_permission.
+    said = _("start, pause, resume and cancel bulk sends") if permission.codename == "change_bulksend" else right
+    app, things = model._meta.app_config.verbose_name, model._meta.verbose_name_plural
+    return f"{app} | {said % {'things': things}}"
+
+
+class _PermissionsAdmin:
+    def formfield_for_manytomany(self, db_field: Any, request: Any = None, **kwargs: Any) -> Any:
+        if db_field.related_model is Permission:
+            kwargs["form_class"] = PermissionsField
+        return super().formfield_for_manytomany(db_field, request, **kwargs)  # type: ignore[misc]
+
+
+@admin.register(User)
+class UserAdmin(_PermissionsAdmin, DjangoUserAdmin, ModelAdmin[User]):  # type: ignore[type-arg]
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+
+
+@admin.register(Group)
+class GroupAdmin(_PermissionsAdmin, DjangoGroupAdmin, ModelAdmin[Group]):
+    pass

@@ -1,0 +1,401 @@
+"""The console's pages: they answer, they ask the database little, they show strangers' text as text."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.files.base import ContentFile
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from relay.admin.searching import CappedPaginator, address_range, find_recipients
+from relay.admin.words import COUNT_NAMES, OUTCOME_COLOURS, STATE_COLOURS, STATUS_COLOURS
+from relay.models import Attachment, Attempt, BulkSend, Recipient, Sender, Suppression
+from relay.reasons import NAMES, SENTENCES
+from tests.relay.admin_rows import HOSTILE, State, Status, bulk_send, draft, in_every_state, recipient, user
+
+pytestmark = pytest.mark.django_db
+LIST = "/admin/relay/bulksend/"
+RECIPIENTS = "/admin/relay/recipient/"
+
+
+@pytest.fixture
+def lucia(client: Client) -> Client:
+    """Logged in as somebody who may look at everything and decide."""
+    client.force_login(User.objects.create_superuser("lucia"))
+    return client
+
+
+@pytest.fixture(autouse=True)
+def stored_in(settings: Any, tmp_path: Path) -> Path:
+    settings.MEDIA_ROOT = tmp_path
+    return tmp_path
+
+
+def page(client: Client, url: str) -> str:
+    answer = client.get(url)
+    assert answer.status_code == 200, url
+    return answer.content.decode()
+
+
+# --- bulk sends ---------------------------------------------------------------------------------------------
+
+
+def test_the_list_shows_bulk_sends_in_every_status_with_their_counts(lucia: Client) -> None:
+    for status in Status.values:
+        in_every_state(bulk_send(status, total=6))
+    shown = page(lucia, LIST)
+    for status in Status:
+        assert f"Cuotas {status}" in shown
+        assert str(status.label) in shown
+    assert shown.count('class="relay-count relay-unknown">1<') == len(Status)
+
+
+def test_the_list_takes_one_query_for_all_counts(lucia: Client) -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(
+            connection,
+        ) as captured:
+            page(lucia, LIST)
+        return len(captured)
+
+    in_every_state(bulk_send())
+    few = queries()
+    for _ in range(49):
+        recipient(bulk_send(), 2, State.PENDING)
+    assert queries() == few
+    assert few <= 9
+
+
+def test_a_finished_bulk_send_is_counted_once(lucia: Client) -> None:
+    in_every_state(bulk_send(Status.DONE, total=6))
+    page(lucia, LIST)
+    with CaptureQueriesContext(connection) as captured:
+        shown = page(lucia, LIST)
+    assert not [query for query in captured if "relay_recipient" in query["sql"]]
+    assert 'class="relay-count relay-accepted">1<' in shown
+
+
+def test_the_list_can_be_filtered_by_status_and_searched(lucia: Client) -> None:
+    bulk_send(Status.DONE, name="Cuotas de octubre")
+    bulk_send(Status.PENDING, name="Cuotas de noviembre")
+    filtered = page(lucia, LIST + "?status__exact=done")
+    assert "Cuotas de octubre" in filtered
+    assert "Cuotas de noviembre" not in filtered
+    assert "Cuotas de noviembre" in page(lucia, LIST + "?q=noviembre")
+
+
+@pytest.mark.parametrize("status", Status.values)
+def test_the_page_of_a_bulk_send_answers_in_every_status(lucia: Client, status: str) -> None:
+    sent = bulk_send(status)
+    in_every_state(sent)
+    assert f"Cuotas {status}" in page(lucia, f"{LIST}{sent.pk}/change/")
+
+
+def test_the_page_shows_findings_with_examples_and_leads_to_the_recipients(lucia: Client) -> None:
+    sent = draft()
+    shown = page(lucia, f"{LIST}{sent.pk}/change/")
+    assert "Dirección no válida: La dirección no tiene @." in shown
+    assert "Fila 3" in shown
+    assert "¿habrán querido decir gmail.com?" in shown
+    assert f"{RECIPIENTS}?bulk_send={sent.pk}&amp;reason=invalid_address" in shown
+    assert f"{RECIPIENTS}?bulk_send={sent.pk}&amp;state=unknown" in shown
+
+
+def test_the_page_says_why_it_stopped(lucia: Client) -> None:
+    sent = bulk_send(Status.ERROR)
+    assert "La plantilla necesita otras variables" in page(lucia, f"{LIST}{sent.pk}/change/")
+
+
+def test_bulk_sends_cannot_be_added_changed_or_deleted_even_by_a_superuser(lucia: Client) -> None:
+    sent = bulk_send()
+    assert lucia.get(LIST + "add/").status_code == 403
+    assert lucia.post(f"{LIST}{sent.pk}/change/", {"name": "Otro"}).status_code == 403
+    assert lucia.post(f"{LIST}{sent.pk}/delete/", {"post": "yes"}).status_code == 403
+    lucia.post(LIST, {"action": "delete_selected", "_selected_action": [sent.pk], "post": "yes"})
+    assert BulkSend.objects.get().name == "Cuotas pending"
+
+
+def test_an_unknown_bulk_send_leads_back_with_a_message(lucia: Client) -> None:
+    assert lucia.get(f"{LIST}999/change/").status_code == 302
+    assert lucia.get(f"{LIST}999/pause/").status_code == 404
+    assert lucia.get(f"{LIST}999/rejects/").status_code == 404
+
+
+# --- strangers' text ----------------------------------------------------------------------------------------
+
+
+def test_hostile_names_variables_and_answers_are_shown_as_text(lucia: Client) -> None:
+    findings = {
+        "excluded": 0,
+        "by_reason": {"missing_variable": 1},
+        "examples": {"missing_variable": [{"row": 2, "detail": HOSTILE}]},
+        "slips": 1,
+        "slip_examples": [{"row": 2, "detail": HOSTILE}],
+    }
+    sent = bulk_send(
+        name=HOSTILE,
+        template_name=HOSTILE,
+        template_subject=HOSTILE,
+        from_name=HOSTILE,
+        from_email="cobranzas@example.com",
+        file_name=HOSTILE,
+        address_column=HOSTILE,
+        columns=[HOSTILE],
+        variable_map={HOSTILE: HOSTILE},
+        findings=findings,
+    )
+    attachment = Attachment.objects.create(filename=HOSTILE, content_type="text/html", size=1, sha256="0" * 64)
+    sent.attachments.add(attachment)
+    row = recipient(sent, 2, State.REFUSED, email=HOSTILE, variables={HOSTILE: HOSTILE})
+    Suppression.objects.create(email="ana@example.com", reason=HOSTILE)
+    lucia.post(LIST, {"action": "process_selected", "_selected_action": [sent.pk], "index": 0})  # leaves a message
+    for url in (
+        LIST,
+        f"{LIST}{sent.pk}/change/",
+        f"{LIST}{sent.pk}/pause/",
+        f"{LIST}{sent.pk}/history/",
+        f"{RECIPIENTS}?bulk_send={sent.pk}",
+        f"{RECIPIENTS}{row.pk}/change/",
+        "/admin/relay/attachment/",
+        f"/admin/relay/attachment/{attachment.pk}/change/",
+        "/admin/relay/suppression/",
+        f"{RECIPIENTS}?q=%3Cscript%3Ealert(1)",
+    ):
+        shown = page(lucia, url)
+        assert "<script>alert(1)" not in shown, url
+        assert "&lt;script&gt;alert(1)" in shown, url
+
+
+# --- recipients ---------------------------------------------------------------------------------------------
+
+
+def test_the_list_of_recipients_shows_every_state_in_few_queries(lucia: Client) -> None:
+    in_every_state(bulk_send())
+    for _ in range(30):
+        recipient(bulk_send(), 2, State.PENDING)
+    with CaptureQueriesContext(connection) as captured:
+        shown = page(lucia, RECIPIENTS)
+    for state in State:
+        assert str(state.label) in shown
+    assert len(captured) <= 8
+    assert not [query for query in captured if "template_html" in query["sql"]]
+
+
+def test_recipients_are_filtered_by_bulk_send_state_and_reason(lucia: Client) -> None:
+    ours, other = bulk_send(), bulk_send()
+    in_every_state(ours)
+    recipient(other, 9, State.EXCLUDED, email="otra@example.com")
+    assert "otra@example.com" not in page(lucia, f"{RECIPIENTS}?bulk_send={ours.pk}")
+    refused = page(lucia, f"{RECIPIENTS}?bulk_send={ours.pk}&state=refused")
+    assert "El relay lo rechazó (400.1)." in refused
+    assert "1 destinatario" in refused
+    assert "otra@example.com" in page(lucia, f"{RECIPIENTS}?reason=invalid_address")
+    assert "otra@example.com" in page(lucia, f"{RECIPIENTS}?state=excluded")
+    assert "1 destinatario" in page(lucia, f"{RECIPIENTS}?state=unknown")
+    assert "otra@example.com" in page(lucia, f"{RECIPIENTS}?bulk_send=nonsense")  # a stranger's link, no error
+
+
+def test_a_recipient_shows_its_attempts_in_words_and_its_variables(lucia: Client) -> None:
+    row = recipient(bulk_send(), 2, State.REFUSED)
+    shown = page(lucia, f"{RECIPIENTS}{row.pk}/change/")
+    assert "El relay lo rechazó (400.1)." in shown
+    assert "HTTP 400" in shown
+    assert "Ana" in shown
+
+
+def test_recipients_and_attempts_cannot_be_edited(lucia: Client) -> None:
+    row = recipient(bulk_send(), 2, State.ACCEPTED)
+    assert lucia.post(f"{RECIPIENTS}{row.pk}/change/", {"state": "pending"}).status_code == 403
+    assert lucia.post(f"{RECIPIENTS}{row.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert lucia.get(f"{RECIPIENTS}add/").status_code == 403
+    assert lucia.get("/admin/relay/attempt/").status_code == 404
+    assert lucia.get("/admin/relay/lease/").status_code == 404
+    assert Attempt.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("term", "found"),
+    [
+        ("ana.vera@example.com", {"Ana.Vera@example.com", "ana.vera@example.com.ec"}),
+        ("ANA.V", {"Ana.Vera@example.com", "ana.vera@example.com.ec"}),
+        ("ana", {"Ana.Vera@example.com", "ana.vera@example.com.ec", "anabel@example.com"}),
+        ("ana%", set()),
+        ("ana_v", set()),
+        ("zoz", {"zoz@example.com"}),
+        ("99", {"99@example.com"}),
+        ("@", {"@sinnombre"}),
+        ("  anabel@example.com ", {"anabel@example.com"}),
+    ],
+)
+def test_an_address_is_found_by_how_it_begins(term: str, found: set[str]) -> None:
+    sent = bulk_send()
+    addresses = [
+        "Ana.Vera@example.com",
+        "ana.vera@example.com.ec",
+        "anabel@example.com",
+        "anb@example.com",
+        "zoz@example.com",
+        "99@example.com",
+        "@sinnombre",
+        "vera.ana@example.com",
+    ]
+    for row, address in enumerate(addresses, 200):
+        recipient(sent, row, State.PENDING, email=address)
+    everybody = Recipient.objects.all()
+    if term.isdecimal():
+        term += "@"  # digits alone are a row
+    assert {row.email for row in find_recipients(everybody, term)} == found
+
+
+def test_a_number_finds_the_row(lucia: Client) -> None:
+    first, second = bulk_send(), bulk_send()
+    recipient(first, 31, State.PENDING, email="ana@example.com")
+    recipient(first, 32, State.PENDING, email="luis@example.com")
+    recipient(second, 31, State.PENDING, email="eva@example.com")
+    everywhere = page(lucia, f"{RECIPIENTS}?q=31")
+    assert "ana@example.com" in everywhere
+    assert "eva@example.com" in everywhere
+    assert "luis@example.com" not in everywhere
+    assert "eva@example.com" not in page(lucia, f"{RECIPIENTS}?q=31&bulk_send={first.pk}")
+    assert "0 destinatarios" in page(lucia, f"{RECIPIENTS}?q=99999999999999999999")
+
+
+@pytest.mark.parametrize(("term", "index"), [("ana.v", "recipient_email"), ("31", "recipient_once_per_row")])
+def test_search_uses_an_index(term: str, index: str) -> None:
+    recipient(bulk_send(), 31, State.PENDING, email="ana.vera@example.com")
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")  # on three rows a scan is right; on millions it is not
+    plan = find_recipients(Recipient.objects.all(), term).explain()
+    # SQLite has its own names for the indexes of unique constraints.
+    assert index in plan.replace("sqlite_autoindex_relay_recipient_1", "recipient_once_per_row")
+
+
+def test_the_list_of_a_bulk_send_is_read_in_the_order_of_an_index(lucia: Client) -> None:
+    sent = bulk_send()
+    recipient(sent, 2, State.PENDING)
+    with CaptureQueriesContext(connection) as captured:
+        page(lucia, f"{RECIPIENTS}?bulk_send={sent.pk}")
+    ordered = [query["sql"] for query in captured if "ORDER BY" in query["sql"] and "relay_recipient" in query["sql"]]
+    # A unique constraint: nothing has to be added to make the order total.
+    order = ordered[-1].partition("ORDER BY ")[2]
+    assert order == '"relay_recipient"."bulk_send_id" ASC, "relay_recipient"."row" ASC'
+
+
+def test_the_count_stops(lucia: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = bulk_send()
+    for row in range(2, 8):
+        recipient(sent, row, State.PENDING)
+    monkeypatch.setattr("relay.admin.searching.COUNTED_AT_MOST", 5)
+    paginator = CappedPaginator(Recipient.objects.order_by("row"), 2)
+    assert (paginator.count, paginator.capped, paginator.num_pages) == (5, True, 3)
+    with CaptureQueriesContext(connection) as captured:
+        shown = page(lucia, RECIPIENTS)
+    assert "más de 5 destinatarios" in shown
+    counts = [query["sql"] for query in captured if "COUNT(" in query["sql"] and "relay_recipient" in query["sql"]]
+    assert counts
+    assert all("LIMIT 6" in sql for sql in counts)
+
+
+@pytest.mark.parametrize("text", ["".join(letters) for letters in itertools.product("a9z.ñ", repeat=3)])
+def test_the_range_holds_all_that_begins_so(text: str) -> None:
+    first, after = address_range(text)
+    assert after[-1:].isalnum() or not after
+    for longer in (text, text + "!", text + "a", text + "zz", text + "@example.com"):
+        assert first <= longer
+        assert not after or longer < after
+
+
+# --- lists --------------------------------------------------------------------------------------------------
+
+
+def test_a_sender_is_checked_and_kept_once(lucia: Client) -> None:
+    url = "/admin/relay/sender/add/"
+    assert lucia.post(url, {"email": "Cobranzas@EXAMPLE.com", "name": "Andina", "active": "on"}).status_code == 302
+    assert Sender.objects.get().email == "Cobranzas@example.com"
+    assert "Este remitente ya existe." in lucia.post(url, {"email": "cobranzas@example.com"}).content.decode()
+    assert "dirección" in lucia.post(url, {"email": "cobránzas@example.com"}).content.decode()
+    assert Sender.objects.count() == 1
+
+
+def test_a_suppression_is_lowered_and_says_who_made_it(lucia: Client) -> None:
+    when = {"until_0": "", "until_1": ""}
+    answer = lucia.post("/admin/relay/suppression/add/", {"email": "Ana@Pequeña.Example", "reason": "Lo pidió", **when})
+    assert answer.status_code == 302
+    made = Suppression.objects.get()
+    assert made.email == "ana@xn--pequea-0wa.example"
+    assert made.created_by is not None
+    assert made.created_by.username == "lucia"
+    lucia.force_login(User.objects.create_superuser("jorge"))
+    lucia.post(f"/admin/relay/suppression/{made.pk}/change/", {"email": made.email, "reason": "Otra vez", **when})
+    made.refresh_from_db()
+    assert (made.reason, made.created_by.username) == ("Otra vez", "lucia")
+    assert "Otra vez" in page(lucia, "/admin/relay/suppression/?q=ana@")
+
+
+# --- downloads ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rejects(stored_in: Path) -> BulkSend:
+    sent = draft()
+    sent.rejects_file.save("rejects.csv", ContentFile(b"correo;motivo\n"))
+    return sent
+
+
+@pytest.fixture
+def attachment(stored_in: Path) -> Attachment:
+    made = Attachment(filename="Estado <1>.html", content_type="text/html", size=4, sha256="0" * 64)
+    made.file.save("aa/aa.html", ContentFile(b"<b>x"))
+    return made
+
+
+def test_files_leave_as_inert_downloads(lucia: Client, rejects: BulkSend, attachment: Attachment) -> None:
+    for url, content, name in (
+        (f"{LIST}{rejects.pk}/rejects/", b"correo;motivo\n", f'filename="bulk-send-{rejects.pk}-rejects.csv"'),
+        (f"/admin/relay/attachment/{attachment.pk}/download/", b"<b>x", 'filename="Estado <1>.html"'),
+    ):
+        answer = lucia.get(url)
+        assert b"".join(answer.streaming_content) == content  # type: ignore[attr-defined]
+        assert answer["Content-Disposition"] == f"attachment; {name}"
+        assert answer["Content-Type"] == "application/octet-stream"
+        assert answer["X-Content-Type-Options"] == "nosniff"
+        assert "no-store" in answer["Cache-Control"]
+
+
+def test_no_page_shows_where_files_are_stored(lucia: Client, rejects: BulkSend, attachment: Attachment) -> None:
+    rejects.attachments.add(attachment)
+    for url in (f"{LIST}{rejects.pk}/change/", f"/admin/relay/attachment/{attachment.pk}/change/"):
+        shown = page(lucia, url)
+        assert str(rejects.rejects_file.name) not in shown
+        assert str(attachment.file.name) not in shown
+
+
+def test_a_file_that_is_gone_is_a_404(lucia: Client, rejects: BulkSend, stored_in: Path) -> None:
+    Path(rejects.rejects_file.path).unlink()
+    assert lucia.get(f"{LIST}{rejects.pk}/rejects/").status_code == 404
+    assert lucia.get(f"{LIST}{bulk_send().pk}/rejects/").status_code == 404
+
+
+def test_downloads_need_the_right_to_look(client: Client, rejects: BulkSend, attachment: Attachment) -> None:
+    urls = [f"{LIST}{rejects.pk}/rejects/", f"/admin/relay/attachment/{attachment.pk}/download/"]
+    for url in urls:
+        assert client.get(url).status_code == 302  # to the login
+    client.force_login(user("operador", "view_sender"))
+    for url in urls:
+        assert client.get(url).status_code == 403
+
+
+# --- words --------------------------------------------------------------------------------------------------
+
+
+def test_every_state_has_a_colour_and_every_reason_of_a_recipient_a_name() -> None:
+    assert set(STATUS_COLOURS) == set(Status.values)
+    assert set(STATE_COLOURS) == set(COUNT_NAMES) == set(State.values)
+    assert set(OUTCOME_COLOURS) == set(Attempt.Outcome.values)
+    of_bulk_sends = {"person", "quota", "misconfigured", "template_missing", "template_changed"}
+    assert set(SENTENCES) - of_bulk_sends == set(NAMES)
