@@ -18,9 +18,10 @@ from django.utils.translation import gettext as _
 from relay import importing
 from relay.account import open_relay
 from relay.addresses import AddressProblem, check_address
+from relay.headers import conflicting_names
 from relay.models import Attachment, BulkSend, Sender
 from relay.recipients import RecipientsFile, open_recipients
-from relay.rendering import CompiledTemplate, TemplateProblem, build_model, compile_template
+from relay.rendering import CompiledTemplate, TemplateProblem, compile_template
 from relay_client import RelayError, RelayMisconfigured, RelayNotFound
 
 # All attachments of one message together. The relay states no limit; inboxes commonly refuse more than this.
@@ -202,13 +203,14 @@ def _check_columns(order: Order, file: RecipientsFile, template: CompiledTemplat
             _("--map names columns that %(file)s does not have: %(columns)s. It has: %(header)s.")
             % {"file": file.name, "columns": ", ".join(unknown), "header": ", ".join(file.header)}
         )
-    try:
-        build_model(dict.fromkeys(file.header, ""), order.variable_map)
-    except ValueError as error:
+    if clash := conflicting_names([*file.header, *order.variable_map]):
         raise Refused(
-            _("--map and the columns of %(file)s name a variable twice, as a text and as a group: %(error)s")
-            % {"file": file.name, "error": error}
-        ) from error
+            _(
+                "--map and the columns of %(file)s name both «%(outer)s» and «%(inner)s», which exclude each other: "
+                "give the variable another name."
+            )
+            % {"file": file.name, "outer": clash[0], "inner": clash[1]}
+        )
     available = set(file.header) | set(order.variable_map)
     lacking = [name for name in template.needs if name not in available]
     if lacking:

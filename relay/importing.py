@@ -16,7 +16,8 @@ from django.db import connection
 from relay import ledger, reasons
 from relay.addresses import AddressProblem, check_address, likely_slip
 from relay.models import BulkSend, Recipient
-from relay.recipients import RecipientsFile, Row, read_rows, write_rejects
+from relay.recipients import RecipientsFile, Row, read_rows
+from relay.rejects import write_rejects
 from relay.rendering import CompiledTemplate, build_model
 
 EXAMPLES = 5

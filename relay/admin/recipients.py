@@ -99,7 +99,9 @@ class AttemptInline(LookingOnly, TabularInline[Attempt, Recipient]):
     @display(description=_("the relay's answer"))
     def answer(self, attempt: Attempt) -> str:
         """In words, then in the relay's own, then in numbers."""
-        said = reasons.sentence(attempt.reason, {"detail": attempt.code or attempt.status or ""}) if attempt.reason else ""
+        said = (
+            reasons.sentence(attempt.reason, {"detail": attempt.code or attempt.status or ""}) if attempt.reason else ""
+        )
         numbers = f"HTTP {attempt.status}" if attempt.status else ""
         return " · ".join(part for part in (said, attempt.detail, numbers) if part)
 

@@ -69,6 +69,7 @@ ORDERS = {
     "a schedule in the past": (["--schedule-at", "2020-01-01T09:00"], ["2020-01-01 09:00"]),
     "an attachment that is not there": (["--attach", "no-such-file.pdf"], ["no-such-file.pdf"]),
     "a column that is not there": (["--map", "nombre=apellido"], ["apellido"]),
+    "a variable inside a column": (["--map", "nombre.corto=nombre"], ["«nombre»", "«nombre.corto»"]),
     "a reply address that is none": (["--reply-to", "nadie"], ["--reply-to"]),
     "a broken subject": (["--subject", "Hola {{nombre", "--sender", ""], []),
 }

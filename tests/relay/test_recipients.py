@@ -11,8 +11,10 @@ import pytest
 from django.conf import settings
 from django.utils import translation
 
-from relay import recipients
-from relay.recipients import FileProblem, column_letter, conflicting_names, open_recipients, read_rows
+from relay import file_problems
+from relay.file_problems import FileProblem, column_letter
+from relay.headers import conflicting_names
+from relay.recipients import open_recipients, read_rows
 
 
 @pytest.fixture(autouse=True)
@@ -359,7 +361,7 @@ def test_every_code_has_a_sentence_that_takes_its_parameters():
     words = dict.fromkeys(
         ["file", "column", "name", "first", "second", "inner", "other", "names", "wanted", "encoding"], "x"
     )
-    for code in recipients._SENTENCES:
+    for code in file_problems._SENTENCES:
         with translation.override("en"):
             assert "%" not in FileProblem(code, **words, row=1, byte=2, columns=3).sentence
 
@@ -383,7 +385,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 def test_memory_does_not_grow_with_the_rows(tmp_path):
     def peak(rows: int) -> int:
         command = [sys.executable, "-c", GENERATE_AND_READ, str(tmp_path / "lista.csv"), str(rows)]
-        root = Path(recipients.__file__).parent.parent
+        root = Path(file_problems.__file__).parent.parent
         return int(subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout)
 
     assert peak(300_000) - peak(30_000) < 4_000  # KiB

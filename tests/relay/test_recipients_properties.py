@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from relay.recipients import FileProblem, open_recipients, read_rows, write_rejects
+from relay.file_problems import FileProblem
+from relay.recipients import open_recipients, read_rows
+from relay.rejects import write_rejects
 
 # Any character but lone surrogates, which no file can hold, and the control characters that no table has.
 ANY = st.characters(exclude_categories=["Cs", "Cc"], include_characters="\t\n\r\x85")

@@ -4,7 +4,8 @@ import csv
 
 import pytest
 
-from relay.recipients import open_recipients, read_rows, write_rejects
+from relay.recipients import open_recipients, read_rows
+from relay.rejects import write_rejects
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from relay.recipients import FileProblem, open_recipients, read_rows
+from relay.file_problems import FileProblem
+from relay.recipients import open_recipients, read_rows
 
 TEXT = "email;nombre\nana@example.com;Peñafiel Ñáñez\nluis@example.com;José «Pepe» Ünal\n"
 

@@ -5,8 +5,10 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from relay import recipients
-from relay.recipients import FileProblem, column_letter, open_recipients, read_rows, write_rejects
+from relay import workbooks
+from relay.file_problems import FileProblem, column_letter
+from relay.recipients import open_recipients, read_rows
+from relay.rejects import write_rejects
 
 MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 RELS = "http://schemas.openxmlformats.org/package/2006/relationships"
@@ -205,7 +207,7 @@ def test_a_workbook_that_is_damaged_or_no_workbook_is_refused(workbook, tmp_path
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(workbook, monkeypatch):
-    monkeypatch.setattr(recipients, "MAX_WORKBOOK", 10_000)
+    monkeypatch.setattr(workbooks, "MAX_WORKBOOK", 10_000)
     path = workbook(visible({1: ["email", "a"], 2: ["ana@example.com", "x" * 20_000]}))
     assert problem_of(path).code == "huge_workbook"
 
