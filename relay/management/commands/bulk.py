@@ -10,6 +10,7 @@ from typing import Any
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from relay import ledger, reasons, sending
 from relay.creating import Order, Refused, create_bulk_send
@@ -17,7 +18,16 @@ from relay.management.base import ExplainedCommand, SendingBar, run_until_signal
 from relay.models import BulkSend
 from relay.standing import standing, write_results
 
-NUMBERS = ("total", "pending", "sending", "in_flight", "accepted", "refused", "unknown", "excluded")
+# What a person reads of `status`, in this order.
+NUMBERS = {
+    "total": _lazy("rows"),
+    "pending": _lazy("pending"),
+    "sending": _lazy("in flight"),
+    "accepted": _lazy("accepted"),
+    "refused": _lazy("refused"),
+    "unknown": _lazy("unknown"),
+    "excluded": _lazy("excluded"),
+}
 
 
 class Command(ExplainedCommand):
@@ -68,7 +78,9 @@ class Command(ExplainedCommand):
     def describe(self, result: dict[str, Any]) -> list[str]:
         if "excluded_by_reason" in result:
             return _describe_creation(result)
-        return _describe_standing(result) if "status" in result else super().describe(result)
+        if "status" in result:
+            return _describe_standing(result)
+        return [_("%(rows)d rows written.") % result]
 
     def _start(self, bulk_send: BulkSend, options: dict[str, Any]) -> dict[str, Any]:
         # Already allowed (by a click, or by its hour): with --drain this process joins in.
@@ -208,7 +220,7 @@ def _describe_standing(result: dict[str, Any]) -> list[str]:
     lines = [f"{result['id']} «{result['name']}»: {status}" + (f" — {result['reason']}" if result["reason"] else "")]
     if result["resume_at"]:
         lines.append(_("Goes on at %(resume_at)s.") % result)
-    lines.append("  ".join(f"{key} {result[key]}" for key in NUMBERS))
+    lines.append(", ".join(f"{result[key]} {name}" for key, name in NUMBERS.items()))
     if result["eta_seconds"] is not None:
         lines.append(_("%(rate_per_second)s per second, about %(eta_seconds)d seconds left.") % result)
     return lines
