@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Django's command line for this project."""
 
+import json
 import os
 import sys
 
@@ -14,6 +15,8 @@ def main() -> None:
 
         execute_from_command_line(sys.argv)
     except EnvironmentProblem as problem:
+        if "--json" in sys.argv:
+            sys.stdout.write(json.dumps({"error": str(problem)}) + "\n")
         sys.exit(str(problem))
 
 

@@ -82,7 +82,7 @@ def create_bulk_send(order: Order) -> BulkSend:
     if order.subject and not from_email:
         raise Refused(_("A subject of its own needs a sender: give --sender, or set DOPPLER_RELAY_FROM_EMAIL."))
     bulk_send = BulkSend(
-        name=order.name or file.name,
+        name=(order.name or file.name)[:200],
         template_id=order.template_id,
         template_name=template.name[:200],
         template_subject=template.subject,
@@ -182,7 +182,7 @@ def _from(sender: Sender | None, template: RelayTemplate) -> tuple[str, str]:
     if sender is not None:
         return sender.email, sender.name
     if settings.DOPPLER_RELAY_FROM_EMAIL:
-        return settings.DOPPLER_RELAY_FROM_EMAIL, settings.DOPPLER_RELAY_FROM_NAME
+        return settings.DOPPLER_RELAY_FROM_EMAIL, settings.DOPPLER_RELAY_FROM_NAME[:100]
     return template.from_email, template.from_name[:100]
 
 

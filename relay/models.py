@@ -126,7 +126,7 @@ class BulkSend(models.Model):
     template_html = models.TextField(_("template content"))
 
     # With a subject of its own the mail is rendered here: the template call has no proven subject field.
-    subject = models.CharField(_("subject"), max_length=500, blank=True, help_text=_("Empty: the template's."))
+    subject = models.TextField(_("subject"), blank=True, help_text=_("Empty: the template's."))
     from_email = models.EmailField(_("from"), blank=True, help_text=_("Empty: the template's own."))
     from_name = models.CharField(_("from name"), max_length=100, blank=True)
     reply_to = models.EmailField(_("reply to"), blank=True)
@@ -137,7 +137,7 @@ class BulkSend(models.Model):
     file_sha256 = models.CharField(max_length=64, editable=False)
     file_encoding = models.CharField(max_length=20, editable=False)
     file_delimiter = models.CharField(max_length=1, blank=True, editable=False)
-    address_column = models.CharField(_("address column"), max_length=1000)
+    address_column = models.TextField(_("address column"))
     columns = models.JSONField(_("columns"), default=list)
     variable_map = models.JSONField(_("variables taken from columns"), default=dict)
     allow_repeats = models.BooleanField(_("repeated addresses allowed"), default=False)
