@@ -77,8 +77,8 @@ class Environment(BaseSettings):
     def known_zone(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{value!r} is not a time zone such as America/Guayaquil") from error
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError("must be a time zone such as America/Guayaquil") from error
         return value
 
     @field_validator("doppler_relay_auth_scheme")
@@ -92,8 +92,12 @@ class Environment(BaseSettings):
     @field_validator("doppler_relay_base_url")
     @classmethod
     def safe_base_url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        try:
+            parts = urlsplit(value)
+            complete = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            complete = False
+        if not complete:
             raise ValueError("must be a complete URL such as https://api.dopplerrelay.com/")
         if parts.scheme == "http" and parts.hostname not in LOOPBACK:
             raise ValueError("must be https: the API key would travel in the clear (http is for this machine only)")
@@ -118,8 +122,14 @@ class Environment(BaseSettings):
 def read_environment() -> Environment:
     """Reads environment and `.env`. Raises EnvironmentProblem with one line for each wrong variable."""
     env_file = os.environ.get("ENV_FILE", str(BASE_DIR / ".env"))
+    if os.environ.get("ENV_FILE") and not Path(env_file).is_file():
+        raise EnvironmentProblem(f"ENV_FILE names {env_file}, which is not a file that can be read.")
     try:
         return Environment(_env_file=env_file or None)  # type: ignore[call-arg]
+    except UnicodeDecodeError:
+        raise EnvironmentProblem(f"{env_file} is not UTF-8: save it as UTF-8.") from None
+    except PermissionError:
+        raise EnvironmentProblem(f"{env_file} may not be read by this user.") from None
     except ValidationError as error:
         # Only the name and the rule are shown, never the value: it may be a key.
         lines = [

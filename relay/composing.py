@@ -1,8 +1,9 @@
 """From a recipient to the message that leaves: which relay call, which fields, which subject goes on record."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from relay import rendering
 from relay.models import BulkSend
@@ -35,18 +36,14 @@ class Composer:
             bulk_send.subject or bulk_send.template_subject, bulk_send.template_html
         )
         # The file's address is a variable too when the template names its column.
-        self._address_variable = (
-            bulk_send.address_column if bulk_send.address_column in self._columns_needed() else None
-        )
+        named = {*self._template.variables, *self._template.conditions, *bulk_send.variable_map.values()}
+        self._address_variable = _named_as(bulk_send.address_column, named)
         self._reply_to = Address(bulk_send.reply_to) if bulk_send.reply_to else None
         self._attachments: tuple[Attachment, ...] = ()
 
     def read_attachments(self) -> None:
         """From disk, encoded once. To be done before the first `compose`, which runs in the event loop."""
         self._attachments = _attachments(self._bulk_send)
-
-    def _columns_needed(self) -> set[str]:
-        return set(self._template.variables) | set(self._bulk_send.variable_map.values())
 
     def compose(self, email: str, variables: Mapping[str, str]) -> Composed:
         model = self._model(email, variables)
@@ -88,6 +85,12 @@ class Composer:
         if self._address_variable is not None:
             variables = {**variables, self._address_variable: email}
         return rendering.build_model(variables, self._bulk_send.variable_map)
+
+
+def _named_as(column: str, names: Set[str]) -> str | None:
+    """The column if the template names it, or names a group that it is in (`{{#user}}` for `user.email`)."""
+    groups = accumulate(column.split("."), "{}.{}".format)
+    return column if not names.isdisjoint(groups) else None
 
 
 def _attachments(bulk_send: BulkSend) -> tuple[Attachment, ...]:

@@ -165,7 +165,8 @@ _COLUMN_LIST = ", ".join(f'"{name}"' for name in _COLUMNS)
 
 def _copy(rows: Iterable[tuple[Any, ...]]) -> None:
     with connection.cursor() as cursor:
-        with cursor.copy(f"COPY relay_recipient ({_COLUMN_LIST}) FROM STDIN") as copy:
+        # Django does not see what COPY raises: it must become Django's error, as from any other statement.
+        with connection.wrap_database_errors, cursor.copy(f"COPY relay_recipient ({_COLUMN_LIST}) FROM STDIN") as copy:
             for block in _copy_blocks(rows):
                 copy.write(block)
         if cursor.rowcount >= ANALYZE_FROM:
@@ -176,18 +177,23 @@ def _copy(rows: Iterable[tuple[Any, ...]]) -> None:
 def _copy_blocks(rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
     """COPY's text format, by hand: psycopg's row writer costs a third of the rate.
 
-    Only the address as written and the JSON can hold a backslash, only the former a control character (JSON has them
-    escaped), and those of an address are replaced before.
+    JSON can hold a backslash but no control character; an address as written has had both replaced; a detail may name
+    a variable, which may hold anything.
     """
     lines: list[str] = []
     for bulk_send_id, row, email, variables, state, reason, detail in rows:
         if "\\" in variables:
             variables = variables.replace("\\", "\\\\")
+        if detail:
+            detail = detail.translate(_COPY_ESCAPES)
         lines.append(f"{bulk_send_id}\t{row}\t{email}\t{variables}\t{state}\t{reason}\t{detail}\n")
         if len(lines) == COPY_BLOCK:
             yield "".join(lines)
             lines.clear()
     yield "".join(lines)
+
+
+_COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 def _insert(rows: Iterable[tuple[Any, ...]]) -> None:

@@ -231,8 +231,6 @@ def take_turn(lease: HeldLease, outcomes: Sequence[Outcome], wanted: int, *, swe
         status = _fence(lease)
         recorded = _record(lease, outcomes) if outcomes else 0
         claimed = _claim(lease, wanted, sweep) if wanted and status == BulkSend.Status.SENDING else []
-    if claimed or sweep:
-        lease.cursor = max([0 if sweep else lease.cursor, *(row.row for row in claimed)])
     return Turn(status=status, claimed=claimed, recorded=recorded)
 
 
@@ -240,14 +238,19 @@ def _claim(lease: HeldLease, wanted: int, sweep: bool) -> list[Claimed]:
     came_back = _claim_where(lease, f"not_before <= {_now()}", [], "not_before", wanted)
     if len(came_back) == wanted:
         return came_back
+    if sweep:
+        lease.cursor = 0
     fresh = _claim_where(
         lease,
         "\"row\" > %s AND state = 'pending' AND not_before IS NULL",
-        [0 if sweep else lease.cursor],
+        [lease.cursor],
         '"row"',
         wanted - len(came_back),
     )
-    return came_back + fresh
+    if fresh:
+        # Only these: rows that came back may lie far down the file. Should the commit fail, the sweep finds them.
+        lease.cursor = fresh[-1].row
+    return sorted(came_back + fresh, key=lambda claimed: claimed.row)
 
 
 def _claim_where(lease: HeldLease, condition: str, params: Sequence[Any], order: str, limit: int) -> list[Claimed]:
@@ -416,8 +419,11 @@ def cancel(bulk_send: BulkSend) -> None:
 
 def _exclude_leftovers_of_cancelled(bulk_send_id: int) -> None:
     """Rows that came back after the cancellation go the way of the others."""
-    if BulkSend.objects.filter(pk=bulk_send_id, status=BulkSend.Status.CANCELLED).exists():
-        _exclude(bulk_send_id, reasons.CANCELLED)
+    with transaction.atomic():
+        # Locked: a cancellation that is just being committed has not seen the rows that came back.
+        bulk_send = BulkSend.objects.select_for_update().only("status").get(pk=bulk_send_id)
+        if bulk_send.status == BulkSend.Status.CANCELLED:
+            _exclude(bulk_send_id, reasons.CANCELLED)
 
 
 def _exclude(bulk_send_id: int, reason: str) -> None:
@@ -432,7 +438,7 @@ def exclude_suppressed(bulk_send_id: int) -> int:
         return 0  # the rule on most installations: a million rows need not be looked at
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE relay_recipient SET state = 'excluded', reason = %s, reason_detail = s.reason"
+            "UPDATE relay_recipient SET state = 'excluded', reason = %s, reason_detail = s.reason, not_before = NULL"
             " FROM relay_suppression s"
             " WHERE bulk_send_id = %s AND state = 'pending' AND lower(relay_recipient.email) = s.email"
             f" AND (s.until IS NULL OR s.until > {_now()})",

@@ -38,6 +38,7 @@ class Breaker:
     def answered(self) -> None:
         self._failures = 0
         self._delay = 0.0
+        self._closed_until = 0.0
         self._probing = False
 
     def failed(self, now: float) -> None:

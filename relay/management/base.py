@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.db import OperationalError, ProgrammingError
+from django.db import DatabaseError
 from django.utils.translation import gettext as _
 from tqdm import tqdm
 
@@ -32,8 +32,8 @@ class ExplainedCommand(BaseCommand):
             result = self.run(options)
         except (Refused, FileProblem, WrongState, NotConfigured, RelayOutOfReach, LeaseLost, OSError) as problem:
             self._fail(str(problem), options)
-        except (OperationalError, ProgrammingError) as problem:
-            # The first line only: the rest may quote the statement and its values.
+        except DatabaseError as problem:
+            # The first line only: the rest may quote a row.
             first_line = str(problem).partition("\n")[0]
             self._fail(
                 _("The database cannot be used (%(problem)s). Is it running, and migrated (manage.py migrate)?")

@@ -1,0 +1,302 @@
+"""Workers come, claim, record, die, are taken over and wake up again, in any order: the ledger stays the truth.
+
+A plain model in Python says after every step what each row must be.
+"""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+from django.db import transaction
+from django.utils import timezone
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from relay import ledger, reasons
+from relay.ledger import HeldLease, LeaseLost, Outcome
+from relay.models import Attempt, BulkSend, Lease, Recipient, WrongState
+
+FIELDS = {
+    "accepted": {"message_id": "m", "delivery": "/d"},
+    "refused": {"reason": reasons.REFUSED, "code": "400.1"},
+    "unknown": {"reason": reasons.NO_ANSWER},
+    "pending": {"reason": reasons.NOT_CONNECTED, "retry_in": 3600.0},
+}
+# Most often a row comes back, so that runs last longer than their rows.
+ANSWERS = st.lists(st.sampled_from(["pending", "pending", *FIELDS]), max_size=4)
+WORKER = st.integers(0, 2)
+
+
+@dataclass
+class Row:
+    """What the model knows of a recipient."""
+
+    state: str = "pending"
+    due: bool = True  # may be claimed now
+    came_back: bool = False  # found by whoever comes next, wherever his cursor stands
+    holder: int | None = None  # lease id
+    outcomes: list[str] = field(default_factory=list)  # one for each call that ended, in whatever way
+
+
+@dataclass
+class Worker:
+    lease: HeldLease
+    held: list[int] = field(default_factory=list)  # what it believes to hold
+    last: list[Outcome] = field(default_factory=list)
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    def __init__(self):
+        super().__init__()
+        self.savepoint = transaction.atomic()
+        self.savepoint.__enter__()
+        self.rows: dict[int, Row] = {}
+        self.workers: list[Worker] = []
+        self.expired: list[Worker] = []
+        self.lost: list[Worker] = []
+        self.status = "sending"
+        self.turns = 0  # since somebody decided something
+
+    def teardown(self):
+        transaction.set_rollback(True)
+        self.savepoint.__exit__(None, None, None)
+
+    @initialize(rows=st.integers(3, 12), wanted=st.integers(1, 5))
+    def begin(self, rows, wanted):
+        self.bulk_send = BulkSend.objects.create(
+            name="Cobranza",
+            status="sending",
+            template_id="aviso",
+            template_html="",
+            file_name="lista.csv",
+            address_column="correo",
+            total=rows,
+        )
+        recipients = Recipient.objects.bulk_create(
+            Recipient(bulk_send=self.bulk_send, row=row, email=f"p{row}@example.com", variables={}, state="pending")
+            for row in range(2, rows + 2)
+        )
+        self.rows = {recipient.pk: Row() for recipient in recipients}
+        self._take_turn(0, [], wanted, False)
+
+    # --- Workers. The turn stands here three times because it is what workers do most.
+
+    @rule(number=WORKER, answers=ANSWERS, wanted=st.integers(0, 5), sweep=st.booleans())
+    def take_turn(self, number, answers, wanted, sweep):
+        self._take_turn(number, answers, wanted, sweep)
+
+    @rule(number=WORKER, answers=ANSWERS, wanted=st.integers(1, 5))
+    def take_another_turn(self, number, answers, wanted):
+        self._take_turn(number, answers, wanted, True)
+
+    @rule(number=WORKER, wanted=st.integers(1, 5), sweep=st.booleans())
+    def claim(self, number, wanted, sweep):
+        self._take_turn(number, [], wanted, sweep)
+
+    @rule(number=WORKER)
+    def record_again(self, number):
+        """The commit was not confirmed, so the outcomes are recorded again."""
+        worker = self._worker(number)
+        again = [outcome for outcome in worker.last if self.rows[outcome.recipient_id].holder != worker.lease.id]
+        assert ledger.take_turn(worker.lease, again, 0).recorded == 0
+
+    @precondition(lambda self: len(self.workers) > 1)
+    @rule(number=WORKER)
+    def record_what_another_holds(self, number):
+        worker = self._worker(number)
+        others = [self._outcome(worker, pk, "accepted") for other in self.workers for pk in other.held]
+        others = [outcome for outcome in others if outcome.recipient_id not in worker.held]
+        assert ledger.take_turn(worker.lease, others, 0).recorded == 0
+
+    @rule(number=WORKER)
+    def release(self, number):
+        worker = self._worker(number)
+        ledger.release(worker.lease)
+        self._leave(worker)
+        for row in self._held_by(worker):
+            row.state, row.holder, row.due, row.came_back = "pending", None, True, True
+        self._exclude_leftovers()
+
+    @rule(number=WORKER)
+    def heartbeat(self, number):
+        ledger.heartbeat(self._worker(number).lease, calls_in_flight=1, calls_per_second=2.0)
+
+    @rule(number=WORKER)
+    def expire(self, number):
+        worker = self._worker(number)
+        Lease.objects.filter(pk=worker.lease.id).update(expires_at=timezone.now() - timedelta(seconds=1))
+        self._leave(worker)
+        self.expired.append(worker)
+
+    @precondition(lambda self: self.expired)
+    @rule()
+    def take_over(self):
+        held = [row for worker in self.expired for row in self._held_by(worker)]
+        for expected in (len(held), 0):
+            assert ledger.take_over_expired(lambda *_: ("avisos@example.com", "Aviso")) == expected
+        for row in held:
+            row.state, row.holder = "unknown", None
+            row.outcomes.append("unknown")
+        self._exclude_leftovers()
+        self.lost += self.expired
+        self.expired.clear()
+
+    @precondition(lambda self: self.lost or self.expired)
+    @rule(number=st.integers(0, 5), act=st.sampled_from(["record", "claim", "release", "heartbeat"]))
+    def wake_up_late(self, number, act):
+        asleep = self.expired + self.lost
+        worker = asleep[number % len(asleep)]
+        outcomes = [self._outcome(worker, pk, "accepted") for pk in worker.held] + worker.last
+        acts = {
+            "record": lambda: ledger.take_turn(worker.lease, outcomes, 3),
+            "claim": lambda: ledger.take_turn(worker.lease, [], 3, sweep=True),
+            "release": lambda: ledger.release(worker.lease),
+            "heartbeat": lambda: ledger.heartbeat(worker.lease, calls_in_flight=0, calls_per_second=0),
+        }
+        with pytest.raises(LeaseLost), transaction.atomic():
+            acts[act]()
+
+    # --- Time and people
+
+    @precondition(lambda self: not all(row.due for row in self.rows.values()))
+    @rule()
+    def rows_come_due(self):
+        self.bulk_send.recipients.filter(not_before__isnull=False).update(
+            not_before=timezone.now() - timedelta(seconds=1)
+        )
+        for row in self.rows.values():
+            row.due = True
+
+    @precondition(lambda self: self.turns > 3)
+    @rule()
+    def pause(self):
+        self._decide(self.bulk_send.pause, {"sending"}, "paused")
+
+    @precondition(lambda self: self.status == "paused")
+    @rule()
+    def resume(self):
+        self._decide(self.bulk_send.resume, {"paused"}, "sending")
+
+    @precondition(lambda self: self.turns > 4)
+    @rule(number=WORKER, wanted=st.integers(1, 5))
+    def cancel(self, number, wanted):
+        self._take_turn(number, [], wanted, True)  # so that something is under way
+        if self._decide(lambda: ledger.cancel(self.bulk_send), {"sending", "paused", "settling"}, "cancelled"):
+            self._exclude_leftovers()
+
+    @rule()
+    def conclude(self):
+        states = {row.state for row in self.rows.values()}
+        if self.status in ("sending", "settling") and not states & {"pending", "sending"}:
+            self.status = "settling" if "unknown" in states else "done"
+        assert ledger.conclude(self.bulk_send.pk) == self.status
+
+    # --- What must hold after each step
+
+    @invariant()
+    def every_row_is_what_the_model_says(self):
+        if not self.rows:
+            return
+        stored = {row.pk: (row.state, row.lease_id, row.attempts) for row in self.bulk_send.recipients.all()}
+        assert stored == {pk: (row.state, row.holder, len(row.outcomes)) for pk, row in self.rows.items()}
+        states = [row.state for row in self.rows.values()]
+        assert self.bulk_send.recipients.counts() == {state: states.count(state) for state in Recipient.State.values}
+
+    @invariant()
+    def every_call_has_exactly_one_attempt(self):
+        written: dict[int, list[str]] = {pk: [] for pk in self.rows}
+        for pk, outcome in Attempt.objects.order_by("pk").values_list("recipient_id", "outcome"):
+            written[pk].append(outcome)
+        assert written == {pk: row.outcomes for pk, row in self.rows.items()}
+        for row in self.rows.values():
+            # Only a call that was proven not to have left may be followed by another.
+            assert set(row.outcomes[:-1]) <= {"returned"}
+
+    @invariant()
+    def the_status_is_what_was_decided(self):
+        if self.rows:
+            assert BulkSend.objects.get(pk=self.bulk_send.pk).status == self.status
+
+    # --- The model
+
+    def _worker(self, number) -> Worker:
+        """One of those alive, at most three; where there is none of that number, a new one comes."""
+        if number >= len(self.workers):
+            self.workers.append(Worker(ledger.acquire(self.bulk_send.pk)))
+        return self.workers[min(number, len(self.workers) - 1)]
+
+    def _leave(self, worker):
+        self.workers = [other for other in self.workers if other is not worker]
+
+    def _take_turn(self, number, answers, wanted, sweep):
+        worker = self._worker(number)
+        outcomes = [self._outcome(worker, pk, state) for pk, state in zip(worker.held, answers, strict=False)]
+        turn = ledger.take_turn(worker.lease, outcomes, wanted, sweep=sweep)
+        assert (turn.recorded, turn.status) == (len(outcomes), self.status)
+        for outcome in outcomes:
+            row = self.rows[outcome.recipient_id]
+            row.state, row.holder, row.due = outcome.state, None, outcome.state != "pending"
+            row.came_back = outcome.state == "pending"
+            row.outcomes.append("returned" if outcome.state == "pending" else outcome.state)
+        worker.last = outcomes or worker.last
+        self._note_claimed(worker, turn.claimed, wanted, sweep)
+        self.turns += 1
+
+    def _note_claimed(self, worker, claimed, wanted, sweep):
+        free = {pk for pk, row in self.rows.items() if row.state == "pending" and row.due}
+        assert {row.id for row in claimed} <= free
+        if self.status != "sending":
+            assert claimed == []
+        else:
+            sure = free if sweep else [pk for pk in free if self.rows[pk].came_back]
+            assert len(claimed) >= min(wanted, len(sure))
+        assert len(claimed) <= wanted
+        for row in claimed:
+            assert row.attempts == len(self.rows[row.id].outcomes)
+            self.rows[row.id].state, self.rows[row.id].holder = "sending", worker.lease.id
+        worker.held = [pk for pk, row in self.rows.items() if row.holder == worker.lease.id]
+
+    def _outcome(self, worker, pk, state):
+        now = worker.lease.now()
+        return Outcome(recipient_id=pk, state=state, started_at=now, ended_at=now, **FIELDS[state])
+
+    def _held_by(self, worker):
+        return [row for row in self.rows.values() if row.holder == worker.lease.id]
+
+    def _exclude_leftovers(self):
+        if self.status == "cancelled":
+            for row in self.rows.values():
+                row.state = "excluded" if row.state == "pending" else row.state
+
+    def _decide(self, decision, allowed, then) -> bool:
+        self.turns = 0
+        if self.status in allowed:
+            decision()
+            self.status = then
+            return True
+        with pytest.raises(WrongState), transaction.atomic():
+            decision()
+        return False
+
+
+@pytest.mark.django_db
+def test_whatever_workers_and_people_do_every_row_is_called_once_and_accounted_for():
+    run_state_machine_as_test(
+        LedgerMachine,
+        settings=hypothesis_settings(
+            max_examples=80,
+            stateful_step_count=40,
+            deadline=None,  # the first step pays for the connection
+            # Every step is a few statements on a real database: slow is what it is.
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
