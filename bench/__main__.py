@@ -1,0 +1,23 @@
+"""`./dev bench NAME [OPTIONS]`: exit 0 with the numbers, whatever they are; 1 when the ledger turned out wrong."""
+
+import sys
+
+from bench import importing, sending
+
+BENCHMARKS = {
+    "sending": (sending.main, "a whole bulk send against a local relay, slow and instant"),
+    "import": (importing.main, "a recipients file into the ledger"),
+}
+
+
+def main(arguments: list[str]) -> int:
+    name, *options = arguments or [""]
+    if name in BENCHMARKS:
+        return BENCHMARKS[name][0](options)
+    for known, (_run, about) in BENCHMARKS.items():
+        print(f"./dev bench {known:8} {about}", file=sys.stderr if name else sys.stdout)
+    return 2 if name else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
