@@ -1,4 +1,4 @@
-"""What the environment may say, typed; anything wrong is said at once, all of it, and nothing starts.
+"""What the environment may say, typed; every wrong value is named at once, then what is missing, and nothing starts.
 
 Names and defaults are those of the deployment guide. `.env` beside manage.py is read too (a real environment
 variable wins), or the file that `ENV_FILE` names; an empty `ENV_FILE` reads none.

@@ -118,8 +118,8 @@ def _asked(text: str) -> str | AddressProblem:
     except EmailNotValidError:
         if text.endswith(">"):
             return AddressProblem.NAME_AND_ADDRESS
-        name, _at, domain = text.rpartition("@")
-        return AddressProblem.BAD_DOMAIN if domain and _NAME_PART(name) else AddressProblem.INVALID
+        name = text.rpartition("@")[0]
+        return AddressProblem.BAD_DOMAIN if _NAME_PART(name) else AddressProblem.INVALID
     # Without SMTPUTF8, which the relay is not known to speak, an accent before the @ cannot be sent.
     return verdict.ascii_email or AddressProblem.NON_ASCII_NAME
 

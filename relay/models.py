@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Lower, Now
@@ -16,6 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from relay import reasons
+from relay.addresses import AddressProblem, check_address, comparison_key
 
 
 class WrongState(Exception):
@@ -61,7 +63,11 @@ class Suppression(models.Model):
         return self.email
 
     def clean(self) -> None:
-        self.email = self.email.lower()
+        """In the form in which recipients are compared; also `ñandú.com`, whose recipients are kept as punycode."""
+        address = check_address(self.email)
+        if isinstance(address, AddressProblem):
+            raise ValidationError({"email": address.sentence})
+        self.email = comparison_key(address)
 
 
 class Attachment(models.Model):

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from relay.models import BulkSend, Lease, Recipient
 
 # A cell that begins like this is computed by spreadsheets.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 RESULT_COLUMNS = ("row", "email", "state", "reason", "message_id", "delivery", "attempts", "accepted_at")
 

@@ -22,6 +22,10 @@ ALLOWED = [
 FORBIDDEN = "OLD.state <> NEW.state AND OLD.state || '>' || NEW.state NOT IN ({})".format(
     ", ".join(f"'{before}>{after}'" for before, after in ALLOWED)
 )
+# The proof of an accepted message is never rewritten. (`IS NOT` and `IS DISTINCT FROM` are one operator, named twice.)
+REWRITTEN = "OLD.state = 'accepted' AND NEW.state = 'accepted' AND ({})".format(
+    " OR ".join(f"NEW.{column} {{differs}} OLD.{column}" for column in ("message_id", "delivery", "accepted_at"))
+)
 NEW_STATES = "NEW.state NOT IN ('pending', 'excluded')"
 
 POSTGRESQL = [
@@ -36,6 +40,14 @@ POSTGRESQL = [
         FOR EACH ROW WHEN ({FORBIDDEN}) EXECUTE FUNCTION relay_recipient_guard();
     CREATE TRIGGER recipient_first_state BEFORE INSERT ON relay_recipient
         FOR EACH ROW WHEN ({NEW_STATES}) EXECUTE FUNCTION relay_recipient_guard();
+    CREATE FUNCTION relay_recipient_proof_guard() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        RAISE EXCEPTION 'recipient %: what proves an accepted message is never changed', OLD.id
+            USING ERRCODE = 'integrity_constraint_violation';
+    END $$;
+    CREATE TRIGGER recipient_proof_is_kept BEFORE UPDATE OF message_id, delivery, accepted_at ON relay_recipient
+        FOR EACH ROW WHEN ({REWRITTEN.format(differs="IS DISTINCT FROM")})
+        EXECUTE FUNCTION relay_recipient_proof_guard();
     CREATE FUNCTION relay_attempt_guard() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         RAISE EXCEPTION 'attempt %: attempts are never changed', OLD.id
@@ -51,6 +63,8 @@ POSTGRESQL_BACK = """
     ALTER TABLE relay_recipient RESET (fillfactor);
     DROP TRIGGER attempt_append_only ON relay_attempt;
     DROP FUNCTION relay_attempt_guard;
+    DROP TRIGGER recipient_proof_is_kept ON relay_recipient;
+    DROP FUNCTION relay_recipient_proof_guard;
     DROP TRIGGER recipient_first_state ON relay_recipient;
     DROP TRIGGER recipient_transition ON relay_recipient;
     DROP FUNCTION relay_recipient_guard;
@@ -66,6 +80,11 @@ SQLITE = [
     FOR EACH ROW WHEN {NEW_STATES}
     BEGIN SELECT RAISE(ABORT, 'recipient: a new row is pending or excluded'); END
     """,
+    f"""
+    CREATE TRIGGER recipient_proof_is_kept BEFORE UPDATE OF message_id, delivery, accepted_at ON relay_recipient
+    FOR EACH ROW WHEN {REWRITTEN.format(differs="IS NOT")}
+    BEGIN SELECT RAISE(ABORT, 'recipient: what proves an accepted message is never changed'); END
+    """,
     """
     CREATE TRIGGER attempt_append_only BEFORE UPDATE ON relay_attempt
     FOR EACH ROW
@@ -74,6 +93,7 @@ SQLITE = [
 ]
 SQLITE_BACK = [
     "DROP TRIGGER attempt_append_only",
+    "DROP TRIGGER recipient_proof_is_kept",
     "DROP TRIGGER recipient_first_state",
     "DROP TRIGGER recipient_transition",
 ]

@@ -9,6 +9,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone, translation
 
 from relay import ledger, reasons
+from relay.addresses import check_address
 from relay.models import (
     Attachment,
     Attempt,
@@ -172,8 +173,6 @@ IMPOSSIBLE = [
     ("sending", "accepted", {"attempts": 0}, ATTEMPTED),
     ("sending", "accepted", {"lease_id": "?"}, LEASED),
     ("sending", "accepted", {"not_before": LATER}, WAITS),
-    ("accepted", "accepted", {"message_id": ""}, PROOF),
-    ("accepted", "accepted", {"accepted_at": None}, PROOF),
     ("pending", "sending", {"lease_id": None}, LEASED),
     ("pending", "sending", {"sending_since": None}, LEASED),
     ("pending", "sending", {"not_before": LATER}, WAITS),
@@ -561,3 +560,26 @@ def test_every_reason_that_is_stored_fits_its_column():
     assert codes <= set(reasons.SENTENCES)
     assert max(map(len, codes)) <= longest
     assert ledger.State is Recipient.State
+
+
+def test_a_suppression_is_kept_in_the_form_in_which_recipients_are():
+    suppression = Suppression(email="ana@Ñandú.example.com", reason="Lo pidió")
+    suppression.full_clean()
+    assert suppression.email == check_address("ana@ñandú.example.com")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"message_id": "otro"},
+        {"message_id": ""},
+        {"accepted_at": None},
+        {"delivery": "/d/9"},
+        {"accepted_at": "2020-01-01T00:00:00Z"},
+    ],
+)
+def test_the_proof_of_an_accepted_message_is_never_rewritten(recipient_in, changed):
+    accepted = recipient_in("accepted")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Recipient.objects.filter(pk=accepted.pk).update(**changed)
+    assert Recipient.objects.get(pk=accepted.pk).message_id == accepted.message_id
