@@ -78,7 +78,8 @@ def address_columns(header: Sequence[str], wanted: str | None) -> list[int]:
 _ADDRESS_NAMES = frozenset({"email", "mail", "emailaddress", "correo", "correoelectronico"})
 _INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 _AROUND = _INVISIBLE + "".join(character for character in map(chr, range(0x3001)) if character.isspace())
-_IGNORED = re.compile(rf"[\s_\-\u2010\u2011{_INVISIBLE}]+")
+# No tab: it is a delimiter, and `email<tab>_` is two names that were read under the wrong one.
+_IGNORED = re.compile(rf"(?:[^\S\t]|[_\-\u2010\u2011{_INVISIBLE}])+")
 
 
 def _plain(name: str) -> str:

@@ -172,3 +172,11 @@ def test_a_file_is_scanned_at_hundreds_of_megabytes_a_second(stored):
     open_recipients(path)
     rate = os.path.getsize(path) / (time.perf_counter() - started)
     assert rate > 50e6  # 500 MB/s on the machine it was written on
+
+
+def test_a_tab_between_two_names_is_not_a_blank_within_one(tmp_path):
+    """Found by the property test: `email<tab>_` looked like `email_` under another delimiter."""
+    path = tmp_path / "recipients.csv"
+    path.write_bytes(b"email\t_\n0\n")
+    file = open_recipients(path)
+    assert (file.delimiter, file.header) == ("\t", ("email", "_"))
