@@ -89,12 +89,34 @@ class Environment(BaseSettings):
             raise ValueError("must be Bearer or token")
         return canonical
 
+    @field_validator("doppler_relay_api_key")
+    @classmethod
+    def printable_key(cls, value: SecretStr) -> SecretStr:
+        if not all("!" <= character <= "~" for character in value.get_secret_value()):
+            raise ValueError("must be letters, digits and signs without blanks: copy it again")
+        return value
+
+    @field_validator("doppler_relay_account_id")
+    @classmethod
+    def one_segment(cls, value: str) -> str:
+        if value in {".", ".."}:
+            raise ValueError("must be the name or the number of the account")
+        return value
+
+    @field_validator("doppler_relay_from_email")
+    @classmethod
+    def an_address(cls, value: str) -> str:
+        if value and ("@" not in value.strip("@") or " " in value or len(value) > 254):
+            raise ValueError("must be one e-mail address")
+        return value
+
     @field_validator("doppler_relay_base_url")
     @classmethod
     def safe_base_url(cls, value: str) -> str:
         try:
             parts = urlsplit(value)
             complete = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+            complete = complete and not (parts.username or parts.password or parts.query or parts.fragment)
         except ValueError:
             complete = False
         if not complete:

@@ -84,7 +84,15 @@ else:
             "CONN_MAX_AGE": 60,
             "CONN_HEALTH_CHECKS": True,
             # A session that dies inside a transaction must not hold rows for ever.
-            "OPTIONS": {"connect_timeout": 10, "options": "-c idle_in_transaction_session_timeout=300000"},
+            "OPTIONS": {
+                "connect_timeout": 10,
+                "options": "-c idle_in_transaction_session_timeout=300000",
+                # A database that vanished from the network is noticed within half a minute, not in hours.
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 30_000,
+            },
         }
     }
 

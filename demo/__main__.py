@@ -15,6 +15,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -34,13 +35,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev demo", description=__doc__)
     parser.add_argument("--check", action="store_true", help="serve nothing; exit 0 only if ledger and relay agree")
     check = parser.parse_args().check
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir(parents=True)
-    with _sandbox(0 if check else _port(8025)) as sandbox:
-        environment = _environment(sandbox)
+    with _folder(check) as folder, _sandbox(folder, 0 if check else _port(8025)) as sandbox:
+        environment = _environment(folder, sandbox)
         password = _set_up(environment)
-        bulk_send = _send_sample(environment, sandbox["template_ids"][0])
-        agree = _ledger_and_sandbox_agree(environment, sandbox, bulk_send)
+        bulk_send = _send_sample(folder, environment, sandbox["template_ids"][0])
+        agree = _ledger_and_sandbox_agree(folder, environment, sandbox, bulk_send)
         if check or not agree:
             return 0 if agree else 1
         _serve(environment, sandbox, password)
@@ -48,7 +47,19 @@ def main() -> int:
 
 
 @contextlib.contextmanager
-def _sandbox(port: int) -> Iterator[dict[str, Any]]:
+def _folder(check: bool) -> Iterator[Path]:
+    """Where it makes its files: kept for looking at, but a check (several may run at once) leaves nothing."""
+    if check:
+        with tempfile.TemporaryDirectory(prefix="relay-demo-") as folder:
+            yield Path(folder)
+        return
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    yield FOLDER
+
+
+@contextlib.contextmanager
+def _sandbox(folder: Path, port: int) -> Iterator[dict[str, Any]]:
     """The sandbox as a process of its own; what it said of itself when it was ready."""
     _say("starting a sandbox relay (nothing leaves this machine)")
     process = subprocess.Popen(
@@ -59,7 +70,7 @@ def _sandbox(port: int) -> Iterator[dict[str, Any]]:
             "--port",
             str(port),
             "--store",
-            str(FOLDER / "sandbox.sqlite3"),
+            str(folder / "sandbox.sqlite3"),
             "--latency-ms",
             "40",
             "--latency-spread-ms",
@@ -78,15 +89,15 @@ def _sandbox(port: int) -> Iterator[dict[str, Any]]:
         process.wait(timeout=10)
 
 
-def _environment(sandbox: dict[str, Any]) -> dict[str, str]:
+def _environment(folder: Path, sandbox: dict[str, Any]) -> dict[str, str]:
     return {
         **os.environ,
         "ENV_FILE": "",
         "DEBUG": "True",
         "SECRET_KEY": secrets.token_urlsafe(40),
         "USE_SQLITE": "1",
-        "SQLITE_PATH": str(FOLDER / "db.sqlite3"),
-        "ATTACHMENTS_ROOT": str(FOLDER / "attachments"),
+        "SQLITE_PATH": str(folder / "db.sqlite3"),
+        "ATTACHMENTS_ROOT": str(folder / "attachments"),
         "DOPPLER_RELAY_API_KEY": sandbox["api_key"],
         "DOPPLER_RELAY_ACCOUNT_ID": sandbox["account"],
         "DOPPLER_RELAY_BASE_URL": sandbox["url"] + "/",
@@ -96,7 +107,7 @@ def _environment(sandbox: dict[str, Any]) -> dict[str, str]:
 
 def _set_up(environment: dict[str, str]) -> str:
     """Database, sender and operator; returns the operator's password."""
-    _say("preparing a database of its own in .dev/demo")
+    _say("preparing a database of its own")
     _manage(environment, "migrate", "--verbosity", "0")
     _manage(environment, "sender", "add", "cobranzas@example.com", "--name", "Cobranzas Ejemplo")
     password = secrets.token_urlsafe(9)
@@ -108,8 +119,8 @@ def _set_up(environment: dict[str, str]) -> str:
     return password
 
 
-def _send_sample(environment: dict[str, str], template: str) -> int:
-    sample = FOLDER / "destinatarios.csv"
+def _send_sample(folder: Path, environment: dict[str, str], template: str) -> int:
+    sample = folder / "destinatarios.csv"
     write_sample(sample)
     _say("checking a sample file of 2,000 recipients, bad rows among them")
     order = (
@@ -129,9 +140,11 @@ def _send_sample(environment: dict[str, str], template: str) -> int:
     return bulk_send
 
 
-def _ledger_and_sandbox_agree(environment: dict[str, str], sandbox: dict[str, Any], bulk_send: int) -> bool:
+def _ledger_and_sandbox_agree(
+    folder: Path, environment: dict[str, str], sandbox: dict[str, Any], bulk_send: int
+) -> bool:
     """Every accepted row is one message of the relay with that id and address, and the relay has no other."""
-    target = FOLDER / "resultados.csv"
+    target = folder / "resultados.csv"
     _manage(environment, "bulk", "results", str(bulk_send), "--output", str(target))
     with target.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -70,6 +71,8 @@ def create_bulk_send(order: Order) -> BulkSend:
     It is `draft` when rows were rejected that the order does not accept, else `pending`. Raises Refused or
     FileProblem, and then stored nothing.
     """
+    if order.template_id.strip() in {"", ".", ".."}:
+        raise Refused(_("«%(id)s» is no id of a template.") % {"id": order.template_id})
     _check_schedule(order.scheduled_at)
     reply_to = _checked_reply_to(order.reply_to)
     attachments = _checked_attachments(order.attachments)
@@ -248,8 +251,18 @@ def store_attachment(path: Path, filename: str = "") -> Attachment:
             defaults={"content_type": _content_type(filename), "size": path.stat().st_size},
         )
         if created:
-            attachment.file.save(f"{sha256[:2]}/{sha256}{path.suffix}", File(content))
+            _keep(attachment, f"{sha256[:2]}/{sha256}{path.suffix}", content)
     return attachment
+
+
+def _keep(attachment: Attachment, name: str, content: IO[bytes]) -> None:
+    """A file of that hash which an earlier, interrupted creation left behind is the same file."""
+    storage, kept = attachment.file.storage, f"{Attachment.file.field.upload_to}/{name}"
+    if storage.exists(kept) and storage.size(kept) == attachment.size:
+        attachment.file.name = kept
+        attachment.save(update_fields=["file"])
+    else:
+        attachment.file.save(name, File(content))
 
 
 def _content_type(filename: str) -> str:

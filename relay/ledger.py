@@ -1,7 +1,7 @@
 """The only module that writes `Recipient.state`: claim, record, release, take over, exclude, conclude.
 
 A worker acquires a lease on a bulk send, claims rows under it (`sending`, committed before any call leaves), and
-records what became of them. Every write first proves that the lease still holds, by the database's clock; a lease
+records what became of them. Every write first proves that nobody has taken the lease over; a lease
 that ran out is taken over: its rows become `unknown`, and its former holder can write nothing any more.
 
 Rows are claimed in the order of the file by a cursor, so that no index has to know the state (each message is updated
@@ -55,10 +55,14 @@ class HeldLease:
 
     def now(self) -> datetime:
         """The time by the database's clock."""
-        return self.clock_database + timedelta(seconds=time.monotonic() - self.clock_monotonic)
+        return self.clock_database + timedelta(seconds=_ticks() - self.clock_monotonic)
 
     def holds(self) -> bool:
-        return time.monotonic() < self.deadline
+        """Calls may leave. After that the holder may still record, until somebody takes the lease over."""
+        return _ticks() < self.deadline
+
+    def overdue(self) -> bool:
+        return _ticks() > self.deadline + settings.RELAY_LEASE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ class Outcome:
 
 def acquire(bulk_send_id: int) -> HeldLease:
     """A lease on a bulk send for this process. Several workers may each hold one on the same bulk send."""
-    asked = time.monotonic()
+    asked = _ticks()
     owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     with connection.cursor() as cursor:
         cursor.execute(
@@ -117,12 +121,12 @@ def acquire(bulk_send_id: int) -> HeldLease:
 
 
 def heartbeat(lease: HeldLease, *, calls_in_flight: int, calls_per_second: float) -> None:
-    """Renews the lease and tells how it goes. Raises LeaseLost when it had already run out."""
-    asked = time.monotonic()
+    """Renews the lease and tells how it goes. Raises LeaseLost when it has been taken over."""
+    asked = _ticks()
     with connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE relay_lease SET expires_at = {_now_plus()}, calls_in_flight = %s, calls_per_second = %s"
-            f" WHERE id = %s AND released_at IS NULL AND expires_at > {_now()}",
+            " WHERE id = %s AND released_at IS NULL",
             [settings.RELAY_LEASE_SECONDS, calls_in_flight, calls_per_second, lease.id],
         )
         if cursor.rowcount != 1:
@@ -144,7 +148,7 @@ def _fence(lease: HeldLease) -> str:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT b.status FROM relay_lease l JOIN relay_bulksend b ON b.id = l.bulk_send_id"
-            f" WHERE l.id = %s AND l.released_at IS NULL AND l.expires_at > {_now()}" + _lock("SHARE OF l"),
+            " WHERE l.id = %s AND l.released_at IS NULL" + _lock("SHARE OF l"),
             [lease.id],
         )
         found = cursor.fetchone()
@@ -199,7 +203,7 @@ def _take_over(lease_id: int, bulk_send_id: int, describe: Describe) -> int:
             Attempt(
                 recipient_id=recipient_id,
                 started_at=_as_datetime(sending_since),
-                ended_at=_as_datetime(now),
+                ended_at=max(_as_datetime(now), _as_datetime(sending_since)),  # the clock may have been set back
                 outcome=Attempt.Outcome.UNKNOWN,
                 reason=reasons.WORKER_LOST,
                 from_email=from_email,
@@ -388,7 +392,7 @@ def left_by_others(bulk_send_id: int) -> Left:
     # Asked before the rows: who ends in between has returned his rows by then.
     workers = Lease.objects.filter(bulk_send_id=bulk_send_id, released_at=None).exists()
     due = Q(not_before=None) | Q(not_before__lte=Now())
-    if workers and Recipient.objects.filter(due, bulk_send_id=bulk_send_id, state=State.PENDING).exists():
+    if Recipient.objects.filter(due, bulk_send_id=bulk_send_id, state=State.PENDING).exists():
         return Left.ROWS
     return Left.WORKERS if workers else Left.NOTHING
 
@@ -483,6 +487,11 @@ def conclude(bulk_send_id: int) -> str:
 
 
 # --- what the two databases say differently -----------------------------------------------------------------
+
+
+def _ticks() -> float:
+    """Seconds on a clock that nobody sets and that goes on while the machine is suspended."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _is_postgresql() -> bool:

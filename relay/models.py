@@ -227,7 +227,10 @@ class BulkSend(models.Model):
         return reasons.sentence(self.reason, self.reason_params)
 
     def start(self, *, accept_rejects: bool = False) -> None:
-        """Allows it to be sent from now on. Raises WrongState from any state but draft and pending."""
+        """Allows it to be sent: now, or a scheduled draft at its hour.
+
+        Raises WrongState from any state but draft and pending.
+        """
         if self.status == self.Status.DRAFT and not (accept_rejects or self.accept_rejects):
             raise WrongState(
                 _("Bulk send %(id)d has rejected rows that nobody has accepted (use --accept-rejects).")
@@ -235,9 +238,11 @@ class BulkSend(models.Model):
             )
         if self.total == self.excluded_at_creation:
             raise WrongState(_("Bulk send %(id)d has no valid recipients: nothing to send.") % {"id": self.pk})
+        # A draft with an hour to come waits for it: what was decided now is only that its rejects are accepted.
+        waits = self.status == self.Status.DRAFT and self.scheduled_at and self.scheduled_at > timezone.now()
         self._leave(
             {self.Status.DRAFT, self.Status.PENDING},
-            self.Status.SENDING,
+            self.Status.PENDING if waits else self.Status.SENDING,
             accept_rejects=self.accept_rejects or self.status == self.Status.DRAFT,
         )
 

@@ -13,6 +13,8 @@ QUOTA = "quota"
 MISCONFIGURED = "misconfigured"
 TEMPLATE_MISSING = "template_missing"
 TEMPLATE_CHANGED = "template_changed"
+TEMPLATE_UNREADABLE = "template_unreadable"
+ATTACHMENT_MISSING = "attachment_missing"
 
 # Of a recipient that is never sent.
 INVALID_ADDRESS = "invalid_address"
@@ -47,6 +49,8 @@ SENTENCES = {
         "The template needs other variables than when the rows were checked: "
         "restore it and resume, or cancel and create the bulk send again."
     ),
+    TEMPLATE_UNREADABLE: _("The relay refuses to show the template (%(code)s): mend it in the relay, then resume."),
+    ATTACHMENT_MISSING: _("An attachment is no longer in ATTACHMENTS_ROOT: put it back, then resume."),
     INVALID_ADDRESS: _("Invalid address: %(detail)s"),
     DUPLICATE: _("Repeats row %(detail)s."),
     SUPPRESSED: _("The address is suppressed: %(detail)s"),

@@ -43,13 +43,14 @@ GATHER_SECONDS = 0.025
 # How often an idle worker looks whether it was paused, and whether rows came back.
 LOOK_SECONDS = 0.5
 HEARTBEAT_SECONDS = 1.0
+LIMITS_SECONDS = 5.0
 
 
 class RelayOutOfReach(Exception):
     """The relay could not be reached for about a minute; what is left is `pending`, and a later run goes on."""
 
     def __str__(self) -> str:
-        return _("The relay at %(url)s cannot be reached. Nothing is lost: a later run goes on from here.") % {
+        return _("The relay at %(url)s cannot be reached, or asks to wait. Nothing is lost: a later run goes on.") % {
             "url": settings.DOPPLER_RELAY_BASE_URL
         }
 
@@ -129,7 +130,11 @@ async def _drain(bulk_send_id: int, books: _Books, stop: asyncio.Event, progress
         if not await _template_still_fits(bulk_send, client, books):
             return tally
         await books(ledger.exclude_suppressed, bulk_send_id)
-        composer = await books(_ready_composer, bulk_send)
+        try:
+            composer = await books(_ready_composer, bulk_send)
+        except OSError:
+            await books(Halt(reasons.ATTACHMENT_MISSING, {}).apply, bulk_send_id)
+            return tally
         more = True
         while more:
             lease = await books(ledger.acquire, bulk_send_id)
@@ -182,6 +187,8 @@ async def _template_still_fits(bulk_send: BulkSend, client: RelayClient, books: 
         body = await client.get_template_body(template)
     except (RelayMisconfigured, RelayNotFound) as error:
         halt = _halt(error)
+    except RelayRejected as error:
+        halt = Halt(reasons.TEMPLATE_UNREADABLE, {"code": error.code or str(error.status)})
     except RelayError as error:
         raise RelayOutOfReach from error
     else:
@@ -414,8 +421,9 @@ class _Worker:
         if not halt.pause or halt.resume_at is not None:
             return halt
         try:
-            limits = await self.client.limits()
-        except (RelayError, RelayMisconfigured) as error:
+            async with asyncio.timeout(LIMITS_SECONDS):  # meanwhile nobody keeps the books
+                limits = await self.client.limits()
+        except (RelayError, RelayMisconfigured, TimeoutError) as error:
             log.warning("limits_not_read", error=type(error).__name__)
             return halt
         used_up = [
@@ -460,12 +468,13 @@ class _Worker:
             await self._persistently(ledger.take_turn, self.lease, self.outcomes, 0)
 
     async def _persistently[**P, R](self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Tries again while the database is away, as long as the lease lasts. All of the ledger may be repeated."""
+        """Tries again while the database is away, and for as long again as a lease lasts: until somebody takes the
+        lease over its outcomes can still be recorded. All of the ledger may be repeated."""
         while True:
             try:
                 return await self.books(work, *args, **kwargs)
             except (OperationalError, InterfaceError) as error:
-                if not self.lease.holds():
+                if self.lease.overdue():
                     raise
                 log.warning("database_away", lease=self.lease.id, error=type(error).__name__)
                 await self.books(connections.close_all)  # of that thread; the next statement connects anew

@@ -1,12 +1,14 @@
 """Where a bulk send stands: the counts of its recipients, how fast it goes, how long it will take; its results."""
 
 import csv
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from django.db.models import Sum
 from django.db.models.functions import Now
+from django.utils.translation import gettext as _
 
 from relay.models import BulkSend, Lease, Recipient
 
@@ -39,10 +41,14 @@ def standing(bulk_send: BulkSend) -> dict[str, Any]:
 
 def write_results(bulk_send: BulkSend, target: Path) -> int:
     """The ledger of a bulk send as CSV (UTF-8); returns the number of rows."""
+    target = target.resolve()
+    if not target.name or (target.exists() and not target.is_file()):
+        raise OSError(_("%(path)s is not a file that can be written.") % {"path": target})
     written = 0
-    partial = target.with_name(target.name + ".partial")
+    handle, name = tempfile.mkstemp(prefix=target.name, dir=target.parent)
+    partial = Path(name)
     try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
+        with open(handle, "w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(RESULT_COLUMNS)
             for row in _results(bulk_send):

@@ -6,6 +6,7 @@ import signal
 import sys
 from argparse import ArgumentParser
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -24,11 +25,15 @@ from relay.sending import RelayOutOfReach, Tally
 class ExplainedCommand(BaseCommand):
     """Exit 0 with a result, or 1 with a sentence; with `--json` one object on standard output and nothing else."""
 
+    # Django's own checks write to the database (on SQLite they would wait for an import to end).
+    requires_system_checks: list[str] = []
+
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help=_("One JSON object on standard output."))
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
+            _refuse_undecodable(options)
             result = self.run(options)
         except (Refused, FileProblem, WrongState, NotConfigured, RelayOutOfReach, LeaseLost, OSError) as problem:
             self._fail(str(problem), options)
@@ -59,10 +64,20 @@ class ExplainedCommand(BaseCommand):
         return [f"{key}: {value}" for key, value in result.items() if value not in (None, "", {}, [])]
 
     def _fail(self, sentence: str, options: dict[str, Any]) -> None:
+        # One line, whatever a header or a file name contains.
+        sentence = "".join(character if character.isprintable() else " " for character in sentence)
         if options["json"]:
             self.stdout.write(json.dumps({"error": sentence}, ensure_ascii=False))
         self.stderr.write(sentence)
         sys.exit(1)
+
+
+def _refuse_undecodable(options: dict[str, Any]) -> None:
+    """Arguments that are not UTF-8 reach Python as half characters, which neither database nor JSON can hold."""
+    for value in options.values():
+        texts = str(value) if isinstance(value, str | Path) else repr(value) if isinstance(value, list) else ""
+        if "\\udc" in texts or any("\udc80" <= character <= "\udcff" for character in texts):
+            raise Refused(_("An argument or a file name is not UTF-8: rename it."))
 
 
 def run_until_signal[R](work: Callable[[asyncio.Event], Awaitable[R]]) -> R:

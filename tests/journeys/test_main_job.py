@@ -202,3 +202,46 @@ def test_wrong_usage_exits_2(installation: Installation, sandbox: Sandbox) -> No
     assert installation.run("bulk", "create", "--json").code == 2
     assert installation.run("bulk", "start", "abc").code == 2
     assert installation.run("bulk", "create", "--template", "x", "--recipients", "y", "--map", "no").code == 2
+
+
+def test_a_send_that_cannot_go_on_keeps_no_other_waiting(installation: Installation, sandbox: Sandbox) -> None:
+    attachment = installation.folder / "aviso.pdf"
+    attachment.write_bytes(b"%PDF-1.4 aviso")
+    file = installation.write_file(people(3))
+    broken = installation.create(sandbox.template, file, "--attach", str(attachment))
+    whole = installation.create(sandbox.template, file)
+    for bulk_send in (broken, whole):
+        installation.json("bulk", "start", str(bulk_send))
+    (kept,) = (installation.folder / "attachments" / "files").rglob("*.pdf")
+    kept.unlink()
+    assert installation.json("process_bulk_scheduled")["accepted"] == 3
+    assert installation.json("bulk", "status", str(whole))["status"] == "done"
+    status = installation.json("bulk", "status", str(broken))
+    assert (status["status"], status["reason_code"], status["pending"]) == ("error", "attachment_missing", 3)
+    kept.write_bytes(b"%PDF-1.4 aviso")
+    installation.json("bulk", "resume", str(broken))
+    assert installation.json("process_bulk_scheduled")["accepted"] == 3
+
+
+def test_accepting_the_rejects_of_a_scheduled_draft_does_not_send_it_early(
+    installation: Installation, sandbox: Sandbox
+) -> None:
+    file = installation.write_file([*people(2), ("Sin arroba", "sin arroba", "1", "1", "1")])
+    bulk_send = installation.create(sandbox.template, file, "--schedule-at", "2090-01-01T09:00")
+    status = installation.json("bulk", "start", str(bulk_send), "--accept-rejects", "--drain")
+    assert status["status"] == "pending"
+    assert sandbox.stats()["calls"] == 0
+    # A second decision is one to send now.
+    assert installation.json("bulk", "start", str(bulk_send), "--drain")["accepted"] == 2
+
+
+def test_results_replace_files_only(installation: Installation, sandbox: Sandbox) -> None:
+    bulk_send = str(installation.create(sandbox.template, installation.write_file(people(2))))
+    for target in ("/dev/null", str(installation.folder), "/"):
+        installation.refusal("bulk", "results", bulk_send, "--output", target)
+    assert Path("/dev/null").is_char_device()
+    real, link = installation.folder / "real.csv", installation.folder / "link.csv"
+    link.symlink_to(real)
+    assert installation.json("bulk", "results", bulk_send, "--output", str(link))["rows"] == 2
+    assert link.is_symlink()
+    assert real.read_text("utf-8").startswith("row,email,state")

@@ -397,5 +397,6 @@ def test_every_state_has_a_colour_and_every_reason_of_a_recipient_a_name() -> No
     assert set(STATUS_COLOURS) == set(Status.values)
     assert set(STATE_COLOURS) == set(COUNT_NAMES) == set(State.values)
     assert set(OUTCOME_COLOURS) == set(Attempt.Outcome.values)
-    of_bulk_sends = {"person", "quota", "misconfigured", "template_missing", "template_changed"}
-    assert set(SENTENCES) - of_bulk_sends == set(NAMES)
+    of_bulk_sends = {"person", "quota", "misconfigured", "attachment_missing"}
+    of_templates = {"template_missing", "template_changed", "template_unreadable"}
+    assert set(SENTENCES) - of_bulk_sends - of_templates == set(NAMES)

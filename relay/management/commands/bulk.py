@@ -3,7 +3,7 @@
 import asyncio
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,9 @@ class Command(ExplainedCommand):
         # Already allowed (by a click, or by its hour): with --drain this process joins in.
         if bulk_send.status != BulkSend.Status.SENDING:
             bulk_send.start(accept_rejects=options["accept_rejects"])
-        return _drain(bulk_send) if options["drain"] else standing(bulk_send)
+        if options["drain"] and bulk_send.status == BulkSend.Status.SENDING:
+            return _drain(bulk_send)
+        return standing(bulk_send)
 
     def _pause(self, bulk_send: BulkSend, options: dict[str, Any]) -> dict[str, Any]:
         bulk_send.pause()
@@ -112,6 +114,8 @@ def _bulk_send(bulk_send_id: int) -> BulkSend:
 
 
 def _create(options: dict[str, Any]) -> dict[str, Any]:
+    if len(dict(options["map"])) < len(options["map"]):
+        raise Refused(_("--map names a variable twice."))
     bulk_send = create_bulk_send(
         Order(
             template_id=options["template"],
@@ -176,7 +180,10 @@ def _moment(text: str) -> datetime:
         raise ArgumentTypeError(
             f"{text!r} is not a moment such as 2026-03-01T09:00 or 2026-03-01T09:00-05:00"
         ) from error
-    return moment if moment.tzinfo else timezone.make_aware(moment)
+    try:
+        return (moment if moment.tzinfo else timezone.make_aware(moment)).astimezone(UTC)
+    except OverflowError as error:
+        raise ArgumentTypeError(f"{text!r} is too far away") from error
 
 
 def _describe_creation(result: dict[str, Any]) -> list[str]:

@@ -26,20 +26,28 @@ class Command(ExplainedCommand):
         lost = sending.take_over_expired()
         started = ledger.start_due()
         ledger.lift_pauses()
-        tally = run_until_signal(_send_all)
-        return {
+        tally, failures = run_until_signal(_send_all)
+        result: dict[str, Any] = {
             "started": len(started),
             "accepted": tally.accepted,
             "refused": tally.refused,
             "unknown": tally.unknown + lost,
         }
+        if failures:
+            result["error"] = " ".join(dict.fromkeys(failures))
+        return result
 
 
-async def _send_all(stop: asyncio.Event) -> sending.Tally:
+async def _send_all(stop: asyncio.Event) -> tuple[sending.Tally, list[str]]:
+    """One bulk send that cannot go on now keeps no other waiting; what it said is told at the end."""
     done = sending.Tally()
+    failures = []
     for bulk_send in await asyncio.to_thread(lambda: list(BulkSend.objects.open_to_workers())):
         if stop.is_set():
             break
         with SendingBar(bulk_send.total - bulk_send.excluded_at_creation, bulk_send.name) as bar:
-            done += await sending.drain(bulk_send.pk, stop=stop, progress=bar)
-    return done
+            try:
+                done += await sending.drain(bulk_send.pk, stop=stop, progress=bar)
+            except (sending.RelayOutOfReach, ledger.LeaseLost) as problem:
+                failures.append(str(problem))
+    return done, failures
