@@ -1,10 +1,9 @@
-"""What the benchmarks share: an installation set as in production, what a command takes, medians, the table."""
+"""What the benchmarks share: an installation set as in production, what a command takes, the table."""
 
 import contextlib
 import json
 import os
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tests import postgres
@@ -47,25 +47,24 @@ def run(installation: Installation, *arguments: str, **environment: str) -> Run:
     started = time.perf_counter()
     process = installation.start(*arguments, "--json", **environment)
     peak = float("nan")
-    # Looked at while it runs (the mark only rises): the system's account of ended children includes what the
-    # parent had when it started them.
+    # Looked at while it runs (the mark only rises): what the system accounts for an ended child includes what its
+    # parent had when it started it.
     while True:
         with contextlib.suppress(OSError, TypeError):
             status = Path(f"/proc/{process.pid}/status").read_text()
             peak = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024  # type: ignore[index]
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             output, errors = process.communicate(timeout=0.1)
-        except subprocess.TimeoutExpired:
-            continue
-        seconds = time.perf_counter() - started
-        if process.returncode:
-            raise SystemExit(f"bench: manage.py {' '.join(arguments)} failed:\n{output}{errors}")
-        return Run(json.loads(output), seconds, peak)
+            break
+    seconds = time.perf_counter() - started
+    if process.returncode:
+        raise SystemExit(f"bench: manage.py {' '.join(arguments)} failed:\n{output}{errors}")
+    return Run(json.loads(output), seconds, peak)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the table: the samples of all repetitions, and of the ceiling measured between them."""
+    """One line of the table: a sample for each repetition, and of the ceiling measured beside it."""
 
     work: str
     unit: str
@@ -75,28 +74,24 @@ class Line:
     at_most: float | None = None  # or the highest value
 
     def __str__(self) -> str:
-        value = statistics.median(self.samples)
-        text = f"{self.work:48}{value:9,.0f} {self.unit:7}{_spread(self.samples):>5}"
+        value = median(self.samples)
+        text = f"{self.work:42}{value:9,.0f} {self.unit:8}{_spread(self.samples):>5}"
         if self.ceiling:
-            share = value / statistics.median(self.ceiling)
-            text += f"{statistics.median(self.ceiling):11,.0f}{_spread(self.ceiling):>6}{share:8.3f}"
-            if self.goal is not None:
-                text += f"  ≥ {self.goal:.2f} {_verdict(share >= self.goal)}"
+            # Each repetition against its own ceiling: what disturbed one disturbed the other.
+            share = median(sample / limit for sample, limit in zip(self.samples, self.ceiling, strict=True))
+            text += f"{median(self.ceiling):11,.0f}{_spread(self.ceiling):>8}{share:8.2f}"
+            text += "" if self.goal is None else f"   ≥ {self.goal:.2f} {_verdict(share >= self.goal)}"
         elif self.at_most is not None:
-            text += f"{'':25}  ≤ {self.at_most:.0f} {_verdict(value <= self.at_most)}"
+            text += f"{'':30}≤ {self.at_most:.0f} {_verdict(value <= self.at_most)}"
         return text
 
 
 def show(lines: Sequence[Line]) -> None:
-    print(f"\n{'':48}{'median':>9}{'spread':>13}{'ceiling':>11}{'spread':>6}{'share':>8}  goal")
-    for line in lines:
-        print(line)
+    print(f"\n{'':42}{'median':>9}{'spread':>14}{'ceiling':>11}{'spread':>8}{'share':>8}   goal", *lines, sep="\n")
 
 
 def _spread(samples: Sequence[float]) -> str:
-    if len(samples) < 2:
-        return "—"
-    return f"{(max(samples) - min(samples)) / statistics.median(samples):.0%}"
+    return f"{(max(samples) - min(samples)) / median(samples):.0%}" if max(samples) > min(samples) else "—"
 
 
 def _verdict(met: bool) -> str:
