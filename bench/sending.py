@@ -1,7 +1,8 @@
 """A bulk send by its real command (`bulk start ID --drain`) against the sandbox relay over real HTTP.
 
 A slow relay: the ceiling is connections ÷ latency. One that answers at once: the ceiling is bare aiohttp, which posts
-the same bodies over as many connections to the same sandbox and reads the answers as JSON, in turns with the product.
+the same messages (each body built for its call) over as many connections to the same sandbox and reads the answers as
+JSON, in turns with the product.
 It is measured for the slow relay too, to show what this machine allows.
 
 `whole` counts from the first claim until the bulk send is `done`: ramp, every commit and the final count included.
@@ -136,11 +137,11 @@ def _measure_bare(case: Case, sandbox: Sandbox, recipients: Sequence[tuple[str, 
         )
         for name, email, *others in recipients
     )
-    ready = [to_json(bodies.template_message_fields(message)) for message in messages]
-    case.bare.append(len(ready) / asyncio.run(_bare(sandbox, ready, case.connections)))
+    fields = [bodies.template_message_fields(message) for message in messages]
+    case.bare.append(len(fields) / asyncio.run(_bare(sandbox, fields, case.connections)))
 
 
-async def _bare(sandbox: Sandbox, messages: Sequence[bytes], connections: int) -> float:
+async def _bare(sandbox: Sandbox, messages: Sequence[bodies.Fields], connections: int) -> float:
     """Seconds from the first call to the last answer."""
     url = f"{sandbox.url}/accounts/{sandbox.account}/templates/{sandbox.template}/message"
     headers = {"Authorization": f"Bearer {sandbox.key}", "Content-Type": "application/json"}
@@ -150,7 +151,7 @@ async def _bare(sandbox: Sandbox, messages: Sequence[bytes], connections: int) -
 
         async def caller() -> None:
             for message in waiting:
-                async with session.post(url, data=message) as answer:
+                async with session.post(url, data=to_json(message)) as answer:
                     if answer.status != 201 or not (await answer.json())["createdResourceId"]:
                         raise SystemExit(f"bench: the sandbox answered {answer.status} to bare aiohttp")
 

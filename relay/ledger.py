@@ -65,7 +65,7 @@ class HeldLease:
         return _ticks() > self.deadline + settings.RELAY_LEASE_SECONDS
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # one for each message: freezing would make it three times as slow to make
 class Claimed:
     """A recipient that is now `sending` under our lease."""
 
@@ -76,7 +76,7 @@ class Claimed:
     variables: Mapping[str, str] = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """What one call did to one recipient: the next state, and the attempt to append."""
 
@@ -225,21 +225,26 @@ class Turn:
     recorded: int
 
 
-def take_turn(lease: HeldLease, outcomes: Sequence[Outcome], wanted: int, *, sweep: bool = False) -> Turn:
+def take_turn(
+    lease: HeldLease, outcomes: Sequence[Outcome], wanted: int, *, sweep: bool = False, look_back: bool = True
+) -> Turn:
     """Records outcomes and claims up to `wanted` rows, in one commit. Raises LeaseLost, and then wrote nothing.
 
     Outcomes of rows that are no longer ours are passed over, so a turn whose commit was not confirmed can be taken
     again. With `sweep` the cursor starts anew: rows that a failed claim of another worker left behind are found.
+    Without `look_back` rows that came back are not looked for: they wait for seconds, turns are many a second.
     """
     with transaction.atomic():
         status = _fence(lease)
         recorded = _record(lease, outcomes) if outcomes else 0
-        claimed = _claim(lease, wanted, sweep) if wanted and status == BulkSend.Status.SENDING else []
+        claimed = _claim(lease, wanted, sweep, look_back) if wanted and status == BulkSend.Status.SENDING else []
     return Turn(status=status, claimed=claimed, recorded=recorded)
 
 
-def _claim(lease: HeldLease, wanted: int, sweep: bool) -> list[Claimed]:
-    came_back = _claim_where(lease, f"not_before <= {_now()}", [], "not_before", wanted)
+def _claim(lease: HeldLease, wanted: int, sweep: bool, look_back: bool) -> list[Claimed]:
+    came_back: list[Claimed] = []
+    if look_back:
+        came_back = _claim_where(lease, f"not_before <= {_now()}", [], "not_before", wanted)
     if len(came_back) == wanted:
         return came_back
     if sweep:
@@ -274,7 +279,7 @@ def _claim_where(lease: HeldLease, condition: str, params: Sequence[Any], order:
     return sorted(claimed, key=lambda row: row.row)
 
 
-# One tuple an outcome, in this order, for both databases.
+# One JSON object an outcome, with these keys, for both databases (psycopg takes three times as long for arrays).
 _OUTCOME_FIELDS = (
     ("recipient_id", "bigint"),
     ("state", "text"),
@@ -313,49 +318,46 @@ _APPEND = """
 
 
 def _record(lease: HeldLease, outcomes: Sequence[Outcome]) -> int:
-    """One statement settles all rows and appends their attempts; only rows still `sending` under this lease."""
-    rows = [_as_row(outcome) for outcome in outcomes]
-    return _record_postgresql(lease, rows) if _is_postgresql() else _record_sqlite(lease, rows)
+    """Settles all rows and appends their attempts; only rows still `sending` under this lease."""
+    data = json.dumps([_as_object(outcome) for outcome in outcomes])
+    return _record_postgresql(lease, data) if _is_postgresql() else _record_sqlite(lease, data)
 
 
-def _as_row(outcome: Outcome) -> tuple[Any, ...]:
+def _as_object(outcome: Outcome) -> dict[str, Any]:
     not_before = outcome.ended_at + timedelta(seconds=outcome.retry_in) if outcome.state == State.PENDING else None
-    return (
-        outcome.recipient_id,
-        str(outcome.state),
-        outcome.reason,
-        _text(outcome.message_id, 2000),
-        _text(outcome.delivery, 4000),
-        outcome.status,
-        _text(outcome.code, 20),
-        _text(outcome.detail, 500),
-        _text(outcome.from_email, 320),
-        _text(outcome.subject, 1000),
-        outcome.started_at,
-        max(outcome.started_at, outcome.ended_at),
-        not_before,
-    )
+    moment = str if _is_postgresql() else _sqlite_datetime
+    return {
+        "recipient_id": outcome.recipient_id,
+        "state": outcome.state,
+        "reason": outcome.reason,
+        "message_id": _text(outcome.message_id, 2000),
+        "delivery": _text(outcome.delivery, 4000),
+        "status": outcome.status,
+        "code": _text(outcome.code, 20),
+        "detail": _text(outcome.detail, 500),
+        "from_email": _text(outcome.from_email, 320),
+        "subject": _text(outcome.subject, 1000),
+        "started_at": moment(outcome.started_at),
+        "ended_at": moment(max(outcome.started_at, outcome.ended_at)),
+        "not_before": not_before and moment(not_before),
+    }
 
 
-def _record_postgresql(lease: HeldLease, rows: Sequence[tuple[Any, ...]]) -> int:
-    names = ", ".join(name for name, _type in _OUTCOME_FIELDS)
-    arrays = ", ".join(f"%s::{type_}[]" for _name, type_ in _OUTCOME_FIELDS)
+def _record_postgresql(lease: HeldLease, data: str) -> int:
+    fields = ", ".join(f"{name} {type_}" for name, type_ in _OUTCOME_FIELDS)
     statement = (
-        f"WITH o AS MATERIALIZED (SELECT * FROM unnest({arrays}) AS o({names})),"
+        f"WITH o AS MATERIALIZED (SELECT * FROM json_to_recordset(%s::json) AS o({fields})),"
         f" settled AS ({_SETTLE.format(outcomes='o')})"
         + _APPEND.format(outcomes="o", settled="(SELECT id FROM settled)")
     )
     with connection.cursor() as cursor:
-        cursor.execute(statement, [*(list(column) for column in zip(*rows, strict=True)), lease.id])
+        cursor.execute(statement, [data, lease.id])
         return cast(int, cursor.rowcount)
 
 
-def _record_sqlite(lease: HeldLease, rows: Sequence[tuple[Any, ...]]) -> int:
-    columns = ", ".join(
-        f"json_extract(value, '$[{index}]') AS {name}" for index, (name, _type) in enumerate(_OUTCOME_FIELDS)
-    )
+def _record_sqlite(lease: HeldLease, data: str) -> int:
+    columns = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name, _type in _OUTCOME_FIELDS)
     outcomes = f"(SELECT {columns} FROM json_each(%s))"
-    data = json.dumps(rows, default=_sqlite_datetime)
     with connection.cursor() as cursor:
         cursor.execute(_SETTLE.format(outcomes=outcomes), [data, lease.id])
         settled = json.dumps([row[0] for row in cursor.fetchall()])
@@ -499,14 +501,15 @@ def _is_postgresql() -> bool:
 
 
 def _now() -> str:
-    """The database's clock as SQL; on PostgreSQL the real time, not that of the transaction's start."""
-    return "clock_timestamp()" if _is_postgresql() else "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
+    """The database's clock as SQL; on PostgreSQL at the statement's start, not the transaction's, and not
+    `clock_timestamp()`, with which the planner uses no index."""
+    return "statement_timestamp()" if _is_postgresql() else "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
 
 
 def _now_plus() -> str:
     """The database's clock plus a parameter in seconds, as SQL."""
     if _is_postgresql():
-        return "clock_timestamp() + %s * interval '1 second'"
+        return "statement_timestamp() + %s * interval '1 second'"
     return "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', %s || ' seconds')"
 
 
@@ -527,4 +530,4 @@ def _sqlite_datetime(value: datetime) -> str:
 
 def _text(value: str, limit: int) -> str:
     # PostgreSQL's text holds no NUL, and the relay's words are not ours to trust.
-    return value.replace("\0", "\ufffd")[:limit]
+    return value and value.replace("\0", "\ufffd")[:limit]

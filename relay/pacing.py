@@ -50,6 +50,11 @@ class Breaker:
         self._probing = False
 
     @property
+    def failing(self) -> bool:
+        """The relay was out of reach when it was last called: ask `wait` before the next call."""
+        return self._delay > 0
+
+    @property
     def given_up(self) -> bool:
         """The relay has been out of reach for about a minute: leave it to a later run."""
         return self._delay > LONGEST_WAIT

@@ -42,6 +42,7 @@ State = Recipient.State
 GATHER_SECONDS = 0.025
 # How often an idle worker looks whether it was paused, and whether rows came back.
 LOOK_SECONDS = 0.5
+LOOK_BACK_SECONDS = 0.2
 HEARTBEAT_SECONDS = 1.0
 LIMITS_SECONDS = 5.0
 
@@ -70,8 +71,15 @@ class Tally:
         return self
 
     def add(self, outcome: Outcome) -> None:
-        name = "returned" if outcome.state == State.PENDING else str(outcome.state)
-        setattr(self, name, getattr(self, name) + 1)
+        match outcome.state:
+            case State.ACCEPTED:
+                self.accepted += 1
+            case State.REFUSED:
+                self.refused += 1
+            case State.UNKNOWN:
+                self.unknown += 1
+            case State.PENDING:
+                self.returned += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +244,7 @@ class _Worker:
     calls: int = 0
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     last_look: float = 0.0
+    last_look_back: float = 0.0
     last_heartbeat: float = field(default_factory=time.monotonic)
     calls_at_heartbeat: int = 0
 
@@ -276,7 +285,8 @@ class _Worker:
     async def _make_calls(self) -> None:
         while True:
             claimed = await self.queue.get()
-            if not await self._may_leave():
+            waited = not self.breaker.failing or await self._relay_is_back()
+            if not (waited and self._takes() and self.lease.holds()):
                 self.held -= 1  # untouched: the end of the lease puts it back
                 continue
             try:
@@ -290,12 +300,13 @@ class _Worker:
             finally:
                 self.in_flight -= 1
 
-    async def _may_leave(self) -> bool:
+    async def _relay_is_back(self) -> bool:
+        """Waits until a call may be tried; False when that is left to a later run."""
         while self._takes() and (delay := self.breaker.wait(time.monotonic())):
             if self.breaker.given_up:
                 return False
             await asyncio.sleep(min(delay, 0.2))
-        return self._takes() and self.lease.holds()
+        return self._takes()
 
     def _takes(self) -> bool:
         return self.taking and not self.stop.is_set()
@@ -357,8 +368,11 @@ class _Worker:
     def _done(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
         self.tally.add(outcome)
-        if len(self.outcomes) * 2 >= self.connections:
+        if self._enough():
             self.wake.set()
+
+    def _enough(self) -> bool:
+        return len(self.outcomes) * 2 >= self.connections
 
     # The bookkeeper
 
@@ -385,6 +399,8 @@ class _Worker:
 
     async def _gather(self) -> None:
         """Waits until a turn is worth its commit."""
+        if self._enough():
+            return
         self.wake.clear()
         try:
             async with asyncio.timeout(GATHER_SECONDS):
@@ -397,11 +413,14 @@ class _Worker:
         now = time.monotonic()
         if not outcomes and not wanted and now < self.last_look + LOOK_SECONDS:
             return None
-        self.last_look = now
+        look_back = now >= self.last_look_back + LOOK_BACK_SECONDS or not self.in_flight
+        self.last_look, self.last_look_back = now, now if look_back else self.last_look_back
         # With nothing under way and nothing found the whole file is looked through once more before it is called done.
         sweep = self.dry and self.held == len(outcomes)
         await self._heartbeat(now)
-        turn = await self._persistently(ledger.take_turn, self.lease, outcomes, wanted, sweep=sweep)
+        turn = await self._persistently(
+            ledger.take_turn, self.lease, outcomes, wanted, sweep=sweep, look_back=look_back
+        )
         # Only now: an outcome that is forgotten before it is recorded would send its row back to `pending`.
         del self.outcomes[: len(outcomes)]
         self.held += len(turn.claimed) - len(outcomes)

@@ -296,13 +296,16 @@ def _id_in_path(href: str) -> str | None:
 # --- links ----------------------------------------------------------------------------------------------------------
 
 
-def links(item: Json) -> Iterator[Link]:
-    """`_links` is a list (relay API notes §1.6); what does not look like a link is passed over."""
+def links(item: Json, containing: str = "") -> Iterator[Link]:
+    """`_links` is a list (relay API notes §1.6); what does not look like a link is passed over.
+
+    `containing` is a cheap first look at the relations, for answers that come by the thousand.
+    """
     found = item.get("_links")
     if not isinstance(found, list):
         return
     for link in found:
-        if isinstance(link, dict):
+        if isinstance(link, dict) and containing in str(link.get("rel")):
             rel, href = _text(link.get("rel")), _text(link.get("href"))
             if rel and href:
                 yield Link(rel=rel, href=href)
@@ -319,7 +322,8 @@ def has_relation(link: Link, relation: str) -> bool:
 
 
 def _delivery_hrefs(item: Json) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(link.href for link in links(item) if has_relation(link, "rels/get-delivery")))
+    found = links(item, containing="rels/get-delivery")
+    return tuple(dict.fromkeys(link.href for link in found if has_relation(link, "rels/get-delivery")))
 
 
 # --- values ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What all our commands share: `--json`, one line for each failure, a progress bar, an end on SIGTERM."""
 
 import asyncio
+import gc
 import json
 import signal
 import sys
@@ -82,6 +83,10 @@ def _refuse_undecodable(options: dict[str, Any]) -> None:
 
 def run_until_signal[R](work: Callable[[asyncio.Event], Awaitable[R]]) -> R:
     """Runs `work`; SIGTERM and SIGINT set its event, so that it ends cleanly by itself."""
+    # What Django loaded stays for good: looking through it again and again costs a tenth of the sending rate.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
     async def main() -> R:
         stop = asyncio.Event()
