@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
+from django.utils import translation
 
 from relay.models import Attachment, Sender, Suppression
 from tests.relay.admin_rows import State, Status, bulk_send, draft, in_every_state, recipient
@@ -134,7 +135,14 @@ def test_the_test_would_notice() -> None:
     ]
 
 
-def test_english_is_there_for_who_prefers_it(client: Client) -> None:
+def test_an_english_browser_gets_the_labels_of_the_guide_too(client: Client) -> None:
     client.force_login(User.objects.create_superuser("lucia"))
+    bulk_send()
     shown = client.get("/admin/relay/bulksend/", headers={"accept-language": "en"}).content.decode()
-    assert "Bulk sends" in shown
+    assert "Procesar envío masivo seleccionado" in shown
+
+
+def test_english_is_there_for_contributors(client: Client) -> None:
+    client.force_login(User.objects.create_superuser("lucia"))
+    with translation.override("en"):
+        assert "Bulk sends" in client.get("/admin/relay/bulksend/").content.decode()
