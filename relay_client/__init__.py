@@ -2,6 +2,7 @@
 
 from .client import RelayClient
 from .errors import (
+    RelayCallWithdrawn,
     RelayError,
     RelayMisconfigured,
     RelayNotFound,
@@ -37,6 +38,7 @@ __all__ = [
     "Link",
     "Message",
     "Recipient",
+    "RelayCallWithdrawn",
     "RelayClient",
     "RelayError",
     "RelayMisconfigured",

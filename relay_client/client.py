@@ -27,6 +27,8 @@ that a second one changes nothing.
 """
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -34,6 +36,7 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
+from weakref import WeakSet
 
 import aiohttp
 import stamina
@@ -43,7 +46,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from . import bodies, parsing
-from .errors import RelayNotFound, RelayUnavailable
+from .errors import RelayCallWithdrawn, RelayNotFound, RelayUnavailable
 from .parsing import Answer, Unreadable
 from .types import (
     Accepted,
@@ -74,18 +77,35 @@ _clock: ContextVar[asyncio.Timeout] = ContextVar("relay_client_clock")
 
 
 class _Connector(aiohttp.TCPConnector):
-    """A pool that starts the clock of an exchange when it hands over a connection."""
+    """A pool that asks `may_leave` and starts the clock of an exchange when it hands over a connection."""
 
     answer_seconds: float
+    may_leave: Callable[[], bool]
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit=limit, keepalive_timeout=_KEEP_ALIVE_SECONDS)
+        self._transports: WeakSet[asyncio.BaseTransport] = WeakSet()
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
+        if req.method != "GET" and not self.may_leave():
+            connection.release()
+            raise RelayCallWithdrawn
+        if connection.transport is not None:
+            self._transports.add(connection.transport)
         clock = _clock.get()
         if clock.when() is None:  # else aiohttp repeats a question: no second helping of time
             clock.reschedule(asyncio.get_running_loop().time() + self.answer_seconds)
         return connection
+
+    def stop_writing(self) -> None:
+        for transport in list(self._transports):
+            sock = transport.get_extra_info("socket")
+            if sock is not None and not transport.is_closing():
+                with contextlib.suppress(OSError):  # the other side has closed it: nothing can leave there either
+                    sock.shutdown(socket.SHUT_WR)
 
 
 class RelayClient:
@@ -96,6 +116,9 @@ class RelayClient:
     not kept, proxy variables not read, nothing is logged (stamina's own hooks announce the retries of reads; our
     errors show nothing there). Methods raise the errors of `relay_client.errors`; ValueError and TypeError are
     mistakes of the caller, raised before anything left.
+
+    `may_leave` is asked once more when a change has its connection and its first byte would be written next; where it
+    says no, the call raises `RelayCallWithdrawn`.
     """
 
     def __init__(
@@ -109,6 +132,7 @@ class RelayClient:
         connect_timeout_seconds: float = 10.0,
         max_connections: int = 25,
         read_attempts: int = 3,
+        may_leave: Callable[[], bool] = lambda: True,
     ) -> None:
         # None of these messages repeats the value: a key or a password may stand in the wrong place.
         if not api_key or not all("!" <= character <= "~" for character in api_key):
@@ -131,6 +155,7 @@ class RelayClient:
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout_seconds, sock_read=None)
         self._max_connections = max_connections
         self._read_attempts = read_attempts
+        self.may_leave = may_leave
         self._json_headers = CIMultiDict({"Content-Type": "application/json"})
         self._messages_url = self._url("accounts", account, "messages")
         self._templates_url = self._url("accounts", account, "templates")
@@ -145,8 +170,9 @@ class RelayClient:
         return f"<RelayClient host={self._base.host!r} account={self._account!r}>"
 
     async def __aenter__(self) -> Self:
-        connector = _Connector(limit=self._max_connections, keepalive_timeout=_KEEP_ALIVE_SECONDS)
+        self._connector = connector = _Connector(self._max_connections)
         connector.answer_seconds = self._timeout_seconds
+        connector.may_leave = lambda: self.may_leave()
         # As many calls as connections: so nobody waits inside the pool, where it would count as connecting.
         self._slots = asyncio.Semaphore(self._max_connections)
         self._session = aiohttp.ClientSession(
@@ -164,6 +190,11 @@ class RelayClient:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    def stop_writing(self) -> None:
+        """From now on not one byte leaves on any open connection; answers may still come. Safe in a signal handler."""
+        if self._session is not None:
+            self._connector.stop_writing()
 
     # --- messages ---------------------------------------------------------------------------------------------------
 
@@ -347,6 +378,8 @@ class RelayClient:
             ):
                 status, answer_headers = response.status, response.headers
                 raw = await _read(response, limit if status < 300 else _MOST_OF_A_PROBLEM)
+        except RelayCallWithdrawn:
+            raise
         except Exception as error:
             if clock.when() is None and not isinstance(error, aiohttp.ClientError | OSError):
                 raise  # never left, and no matter of the network: a mistake in the program

@@ -9,6 +9,7 @@ RelayError
 └── RelayRejected       any other 4xx: refused, and it will be refused again
 RelayMisconfigured      401, 403: key or account refused: stop, tell a person
                         (outside the tree, so that no `except RelayError` can hide it)
+RelayCallWithdrawn           the caller's own `may_leave` said no when there was a connection: nothing left
 ```
 
 Decide on the class; the text is for people. `str()` and `repr()` are sentences of ours and never hold an address, a
@@ -71,9 +72,12 @@ class RelayQuotaExceeded(RelayError):
         deliveries_count: int | None = None,
         period: str = "",
         reset_at: datetime | None = None,
+        told_at: datetime | None = None,
         **facts: Any,
     ) -> None:
         super().__init__(sentence, **facts)
+        self.told_at = told_at
+        """The relay's own clock when it said so: `reset_at` counts from there."""
         self.limit = limit
         self.deliveries_count = deliveries_count
         self.period = period
@@ -94,3 +98,7 @@ class RelayRejected(RelayError):
 
 class RelayMisconfigured(_Fault):
     """The relay refuses this key for this account: no call will work until a person changes something."""
+
+
+class RelayCallWithdrawn(Exception):
+    """The change was stopped just before its first byte, because `RelayClient.may_leave` said no. Nothing left."""

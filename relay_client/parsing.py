@@ -62,7 +62,7 @@ def failure(answer: Answer, *, reading: bool) -> RelayError | RelayMisconfigured
             f"The relay refuses the API key or the account ({shown}). Check both in the settings.", **facts
         )
     if status == 402:
-        return _quota_exceeded(problem, shown, facts)
+        return _quota_exceeded(problem, shown, {**facts, "told_at": told_at(answer.headers)})
     if status == 404:
         return RelayNotFound(
             f"The relay does not know what the call names ({shown}). Check the template, link or request id.", **facts
@@ -95,6 +95,15 @@ def no_answer(
         return RelayUnavailable(sentence, retry_after=retry_after, **facts)
     sentence = f"The request may have arrived, but there is no usable answer: {why}. Look before repeating it."
     return RelayUnknown(sentence, **facts)
+
+
+def told_at(headers: Mapping[str, str]) -> datetime | None:
+    """The relay's clock when it answered (the `Date` header); None when it is absent or nonsense."""
+    try:
+        moment = parsedate_to_datetime(headers.get("Date", ""))
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -234,6 +243,7 @@ def limits(answer: Answer) -> Limits:
         daily=_limit(body.get("daily")),
         hourly=_limit(body.get("hourly")),
         unlimited=body.get("noLimits") is True,
+        told_at=told_at(answer.headers),
     )
 
 

@@ -159,6 +159,8 @@ class Limits:
     daily: Limit | None
     hourly: Limit | None
     unlimited: bool
+    told_at: datetime | None = None
+    """The relay's own clock when it said so: `reset` counts from there, whatever our clock shows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from relay_sandbox.answers import Json, Problem, json_answer, link
-from relay_sandbox.clock import Clock, iso, window
+from relay_sandbox.clock import Clock, http_date, iso, window
 from relay_sandbox.faults import quota_problem
 from relay_sandbox.store import Store
 from relay_sandbox.wire import Request, Response
@@ -97,7 +97,7 @@ class Quotas:
         for period, limit in self.limits.items():
             found = self.count(account, period, now)
             if found[2] + wanted > limit:
-                raise quota_problem(period, limit, found[2], found[1])
+                raise quota_problem(period, limit, found[2], found[1], now)
             counts.append(found)
         for found in counts:
             found[2] += wanted
@@ -132,7 +132,7 @@ class AccountPages:
             "SELECT 1 FROM deliveries WHERE account = ? LIMIT 1", (account.id,)
         )
         body["_links"] = [link(f"{account.path}/status/limits", "self", "Limits")]
-        return json_answer(body, "limit-status")
+        return json_answer(body, "limit-status", headers=(("Date", http_date(now)),))
 
     def plan(self, request: Request, account: Account) -> Response:
         start, end = window("monthly", self._clock.now())

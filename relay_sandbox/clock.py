@@ -3,6 +3,7 @@
 import re
 import time
 from datetime import UTC, datetime, timedelta, timezone
+from email.utils import format_datetime
 
 # The relay parses date and time with a blank or a "T", up to 7 fraction digits, and demands an offset
 # ("Z", "+hh:mm", "+hh"). Relay API notes §1.5.
@@ -32,6 +33,11 @@ def iso(milliseconds: int) -> str:
 
 def iso_ms(milliseconds: int) -> str:
     return f"{_from_ms(milliseconds):%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
+
+
+def http_date(milliseconds: int) -> str:
+    """For the `Date` header, by which a client tells the relay's clock from its own."""
+    return format_datetime(_from_ms(milliseconds), usegmt=True)
 
 
 def report_date(milliseconds: int) -> str:

@@ -1,5 +1,6 @@
 """The relay's log: list of deliveries, one delivery, statistics (relay API notes §4.1–4.3)."""
 
+from dataclasses import dataclass, fields
 from typing import Any
 
 from relay_sandbox.accounts import Account
@@ -43,10 +44,42 @@ _SERIES = {
 }
 
 
+# What `filter` searches, as `PUT /_sandbox/log` names it.
+_SEARCHED = {
+    "all": ("m.subject", "m.from_email", "d.recipient"),
+    "subject": ("m.subject",),
+    "ignored": (),
+}
+
+
+@dataclass(slots=True)
+class LogSettings:
+    """How the list of deliveries behaves where the relay is unknown: set while running, for tests of who reads it."""
+
+    filter: str = "all"
+    lag_seconds: float = 0
+    hide_links: bool = False
+
+    def load(self, config: Json) -> None:
+        """Replaces all settings; ValueError with a sentence that names the key at fault, nothing changed then."""
+        known = {one.name for one in fields(self)}
+        if not set(config) <= known:
+            raise ValueError(f"The keys are {', '.join(sorted(known))}.")
+        wanted = LogSettings(**config)
+        if wanted.filter not in list(_SEARCHED):  # whatever the type
+            raise ValueError(f'"filter" is one of {", ".join(_SEARCHED)}.')
+        if isinstance(wanted.lag_seconds, bool) or not isinstance(wanted.lag_seconds, int | float):
+            raise ValueError('"lag_seconds" is a number.')
+        if not isinstance(wanted.hide_links, bool):
+            raise ValueError('"hide_links" is true or false.')
+        self.filter, self.lag_seconds, self.hide_links = wanted.filter, wanted.lag_seconds, wanted.hide_links
+
+
 class Deliveries:
-    def __init__(self, store: Store, clock: Clock, delivery_seconds: float) -> None:
+    def __init__(self, store: Store, clock: Clock, delivery_seconds: float, log: LogSettings) -> None:
         self._store = store
         self._clock = clock
+        self._log = log
         self._delivery_ms = int(delivery_seconds * 1000)
         # Clients that follow `next` ask for the same count thousands of times; it holds until something new comes
         self._counts: dict[tuple[Any, ...], tuple[int, int]] = {}
@@ -72,12 +105,15 @@ class Deliveries:
             where, parameters = f"{where} AND d.received >= ?", [*parameters, start]
         if stop is not None:
             where, parameters = f"{where} AND d.received < ?", [*parameters, stop]
-        if not text:
+        if self._log.lag_seconds:
+            shown_until = self._clock.now() - int(self._log.lag_seconds * 1000)
+            where, parameters = f"{where} AND d.received < ?", [*parameters, shown_until]
+        columns = _SEARCHED[self._log.filter]
+        if not text or not columns:
             return where, tuple(parameters)
         pattern = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        columns = ("m.subject", "m.from_email", "d.recipient")
         likes = " OR ".join(f"{column} LIKE ? ESCAPE '\\'" for column in columns)
-        return f"{where} AND ({likes})", (*parameters, pattern, pattern, pattern)
+        return f"{where} AND ({likes})", (*parameters, *[pattern] * len(columns))
 
     def _count(self, where: str, parameters: tuple[Any, ...]) -> int:
         self._store.commit()
@@ -109,13 +145,7 @@ class Deliveries:
             "recipientAddress": row["recipient"],
             "date": iso(row["received"]),
             **visible_state(row["fate"], row["opens"], row["clicks"], age, self._delivery_ms),
-            "_links": [
-                link(
-                    f"/accounts/{row['account']}/deliveries/{row['guid']}",
-                    "self /docs/rels/get-delivery",
-                    "This delivery",
-                )
-            ],
+            "_links": [] if self._log.hide_links else [_own_link(row)],
         }
 
     # -- statistics ------------------------------------------------------------------------------------------
@@ -149,6 +179,11 @@ class Deliveries:
             "retried_open": now - OPEN_FACTOR * RETRY_FACTOR * delay,
         }
         return {row["bucket"]: row for row in self._store.rows(_STATISTICS, parameters)}
+
+
+def _own_link(row: Row) -> Json:
+    href = f"/accounts/{row['account']}/deliveries/{row['guid']}"
+    return link(href, "self /docs/rels/get-delivery", "This delivery")
 
 
 def _bucket(series: str, hours: int, start: int, row: Row | None) -> Json:

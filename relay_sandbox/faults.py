@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from relay_sandbox.answers import Json, Problem, json_answer, problem_answer
-from relay_sandbox.clock import Clock, iso, window
+from relay_sandbox.clock import Clock, http_date, iso, window
 from relay_sandbox.wire import Connection, Response
 
 STALL_SECONDS = 600.0
@@ -162,7 +162,7 @@ class Faults:
         now = self._clock.now()
         seconds = self.config.get("reset_in_seconds")
         reset = window("hourly", now)[1] if seconds is None else now + int(float(seconds) * 1000)
-        return quota_problem("hourly", 200, 200, reset)
+        return quota_problem("hourly", 200, 200, reset, now)
 
 
 _WORDS = {
@@ -174,9 +174,9 @@ _WORDS = {
 }
 
 
-def quota_problem(period: str, limit: int, count: int, reset: int) -> Problem:
+def quota_problem(period: str, limit: int, count: int, reset: int, now: int) -> Problem:
     extra = {"limit": limit, "deliveriesCount": count, "period": period, "resetDate": iso(reset)}
-    return Problem(402, 1, f"The {period} limit is used up", extra=extra)
+    return Problem(402, 1, f"The {period} limit is used up", extra=extra, headers=(("Date", http_date(now)),))
 
 
 def carry_out(fault: Fault, connection: Connection, response: Response) -> None:

@@ -5,12 +5,14 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 from relay_sandbox.accounts import Quotas, check_limits
 from relay_sandbox.answers import Json, Problem, dumps, invalid
 from relay_sandbox.checks import json_object
 from relay_sandbox.clock import MAX_OFFSET_SECONDS, Clock, iso_ms
+from relay_sandbox.deliveries import LogSettings
 from relay_sandbox.faults import Faults
 from relay_sandbox.stats import Stats
 from relay_sandbox.store import Row, Store
@@ -29,12 +31,15 @@ _CALLS_CSV = (
 
 
 class Inspection:
-    def __init__(self, store: Store, clock: Clock, faults: Faults, quotas: Quotas, stats: Stats) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, faults: Faults, quotas: Quotas, stats: Stats, log: LogSettings
+    ) -> None:
         self._store = store
         self._clock = clock
         self._faults = faults
         self._quotas = quotas
         self._stats = stats
+        self._log = log
 
     # -- what was accepted -----------------------------------------------------------------------------------
 
@@ -119,6 +124,13 @@ class Inspection:
         self._quotas.limits = {period: limit for period, limit in merged.items() if limit is not None}
         self._quotas.forget()
         return _json(self._quotas.limits)
+
+    def get_log(self, request: Request) -> Response:
+        return _json(asdict(self._log))
+
+    def put_log(self, request: Request) -> Response:
+        _checked(self._log.load, json_object(request.body))
+        return self.get_log(request)
 
     def get_clock(self, request: Request) -> Response:
         return _json({"offset_seconds": self._clock.offset_seconds, "now": iso_ms(self._clock.now())})

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from relay_sandbox.accounts import Account, AccountPages, Accounts, Quotas
 from relay_sandbox.answers import Json, Problem, problem_answer
 from relay_sandbox.clock import Clock
-from relay_sandbox.deliveries import Deliveries
+from relay_sandbox.deliveries import Deliveries, LogSettings
 from relay_sandbox.faults import Faults, carry_out
 from relay_sandbox.inbox import Inbox
 from relay_sandbox.inspection import Inspection
@@ -88,6 +88,7 @@ class Server:
         self.accounts = Accounts()
         self.quotas = Quotas(self.store, self.clock, dict(options.limits))
         self.stats = Stats(self.store)
+        self.log = LogSettings()
         self.templates = Templates(self.store, self.clock)
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.sending = self._sending()
@@ -226,7 +227,7 @@ class Server:
         return routes
 
     def _add_reading_routes(self, routes: Routes) -> None:
-        deliveries = Deliveries(self.store, self.clock, self.options.delivery_seconds)
+        deliveries = Deliveries(self.store, self.clock, self.options.delivery_seconds, self.log)
         routes.add("GET", "/accounts/{}/deliveries", deliveries.index)
         routes.add("GET", "/accounts/{}/deliveries/{}", deliveries.get)
         routes.add("GET", "/accounts/{}/statistics/{}/{}", deliveries.statistics)
@@ -244,7 +245,7 @@ class Server:
         routes.add("GET", "/inbox/{}", inbox.mail, "open")
         routes.add("GET", "/inbox/{}/html", inbox.html, "open")
         routes.add("GET", "/inbox/{}/attachments/{}", inbox.attachment, "open")
-        look = Inspection(self.store, self.clock, self.faults, self.quotas, self.stats)
+        look = Inspection(self.store, self.clock, self.faults, self.quotas, self.stats, self.log)
         routes.add("GET", "/_sandbox/messages", look.messages, "open")
         routes.add("DELETE", "/_sandbox/messages", look.empty, "open")
         routes.add("GET", "/_sandbox/messages.csv", look.messages_csv, "open")
@@ -255,6 +256,8 @@ class Server:
         routes.add("DELETE", "/_sandbox/faults", look.clear_faults, "open")
         routes.add("GET", "/_sandbox/limits", look.get_limits, "open")
         routes.add("PUT", "/_sandbox/limits", look.put_limits, "open")
+        routes.add("GET", "/_sandbox/log", look.get_log, "open")
+        routes.add("PUT", "/_sandbox/log", look.put_log, "open")
         routes.add("GET", "/_sandbox/clock", look.get_clock, "open")
         routes.add("PUT", "/_sandbox/clock", look.put_clock, "open")
 

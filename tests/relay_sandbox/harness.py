@@ -88,6 +88,7 @@ class Relay:
         self.call("DELETE", "/_sandbox/faults")
         self.call("PUT", "/_sandbox/limits", {"hourly": None, "daily": None, "monthly": None})
         self.shift_clock(0)
+        self.call("PUT", "/_sandbox/log", {})
 
 
 def message(email: str = "ana@example.com", **changes: object) -> dict[str, object]:

@@ -189,3 +189,38 @@ def test_statistics_add_up_by_hour_and_by_day(relay: Relay) -> None:
     assert sum(item["opens"] for item in days) == opens
     assert all(item["hours"] == 24 for item in days)
     assert relay.get("/accounts/1/statistics/events/by_week").code == "404.0"
+
+
+def set_log(relay: Relay, **config: object) -> Answer:
+    return relay.call("PUT", "/_sandbox/log", config)
+
+
+def test_the_log_can_be_made_to_search_only_subjects_or_nothing(relay: Relay) -> None:
+    relay.send("ana@example.com")
+    relay.send("luis@example.com", subject="Para ana@example.com")
+    assert set_log(relay, filter="subject").status == 200
+    assert addresses(relay.get(LOG, filter="ana@example.com")) == ["luis@example.com"]
+    set_log(relay, filter="ignored")
+    assert len(addresses(relay.get(LOG, filter="nobody"))) == 2
+    set_log(relay)
+    assert addresses(relay.get(LOG, filter="nobody")) == []
+
+
+def test_the_log_can_lag_and_hide_its_links(relay: Relay) -> None:
+    relay.send("ana@example.com")
+    set_log(relay, lag_seconds=60)
+    assert relay.get(LOG).json["itemsCount"] == 0
+    relay.shift_clock(61)
+    assert addresses(relay.get(LOG)) == ["ana@example.com"]
+    set_log(relay, hide_links=True)
+    assert relay.get(LOG).json["items"][0]["_links"] == []
+    assert relay.get("/_sandbox/log").json == {"filter": "all", "lag_seconds": 0, "hide_links": True}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"filter": "x"}, {"lag_seconds": "1"}, {"lag_seconds": True}, {"hide_links": 1}, {"lags": 1}, {"filter": []}],
+)
+def test_wrong_settings_of_the_log_change_nothing(relay: Relay, config: dict[str, object]) -> None:
+    assert set_log(relay, **config).status == 400
+    assert relay.get("/_sandbox/log").json["filter"] == "all"
