@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+import holidays
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -51,16 +52,47 @@ class Environment(BaseSettings):
     doppler_relay_auth_scheme: str = "Bearer"
 
     relay_max_connections: int = Field(default=25, ge=1, le=1000)
+    relay_max_connections_total: int | None = Field(default=None, ge=1, le=100_000)
+    relay_max_rate: float | None = Field(default=None, gt=0, le=1_000_000)
     relay_timeout_seconds: float = Field(default=30, gt=0, le=600)
     relay_lease_seconds: float = Field(default=60, gt=0, le=3600)
+    relay_settlement_looks: Annotated[tuple[float, ...], NoDecode] = (120, 600, 1800)
+    relay_stop_loss: float = Field(default=0.5, ge=0, le=1)
+    relay_holidays_country: str = ""
 
     bulk_scheduler_enabled: bool = True
     bulk_scheduler_interval_min: int = Field(default=2, ge=1, le=1440)
+    bulk_missed_after_min: int = Field(default=60, ge=1, le=100_000)
+
+    tasks_engine: Literal["", "db", "procrastinate"] = ""
 
     @field_validator("allowed_hosts", "csrf_trusted_origins", mode="before")
     @classmethod
     def split_commas(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("relay_settlement_looks", mode="before")
+    @classmethod
+    def ascending_seconds(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            looks = tuple(float(part) for part in value.split(","))
+        except ValueError:
+            looks = ()
+        if not looks or list(looks) != sorted(set(looks)) or not 0 < looks[0] <= looks[-1] <= 604_800:
+            raise ValueError("must be ascending seconds such as 120,600,1800")
+        return looks
+
+    @field_validator("relay_holidays_country")
+    @classmethod
+    def known_country(cls, value: str) -> str:
+        """Empty, a country (`EC`) or a country and one of its parts (`AR-B`), as the library `holidays` names them."""
+        country, _, part = value.upper().partition("-")
+        known = holidays.list_supported_countries()
+        if value and (country not in known or (part and part not in known[country])):
+            raise ValueError("must be the code of a country (EC) or of a part of one (AR-B)")
+        return value.upper()
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -134,6 +166,8 @@ class Environment(BaseSettings):
             missing += [name.upper() for name in ("db_name", "db_user") if not getattr(self, name)]
         if missing:
             raise ValueError("these must be set: " + ", ".join(missing))
+        if self.use_sqlite and self.tasks_engine == "procrastinate":
+            raise ValueError("TASKS_ENGINE=procrastinate needs PostgreSQL (USE_SQLITE=0)")
         if self.relay_lease_seconds <= self.relay_timeout_seconds:
             raise ValueError(
                 "RELAY_LEASE_SECONDS must be greater than RELAY_TIMEOUT_SECONDS: a call must end within its lease"

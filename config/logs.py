@@ -44,5 +44,8 @@ def logging_settings(*, level: str, json: bool) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    # Each start of each command would be told, and the arguments of each job.
+    logging.getLogger("procrastinate").setLevel(logging.WARNING)
+    logging.getLogger("django_tasks_db").setLevel(logging.WARNING)
     # It would announce each retried read with the arguments of the call, which may hold an address.
     stamina.instrumentation.set_on_retry_hooks([])

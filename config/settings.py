@@ -24,6 +24,9 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django_tasks_db",
+    *([] if env.use_sqlite else ["procrastinate.contrib.django"]),
+    "task_engines",
     "relay",
 ]
 
@@ -169,7 +172,26 @@ DOPPLER_RELAY_AUTH_SCHEME = env.doppler_relay_auth_scheme
 RELAY_MAX_CONNECTIONS = env.relay_max_connections
 RELAY_TIMEOUT_SECONDS = env.relay_timeout_seconds
 RELAY_LEASE_SECONDS = env.relay_lease_seconds
+RELAY_MAX_CONNECTIONS_TOTAL = env.relay_max_connections_total
+RELAY_MAX_RATE = env.relay_max_rate
+RELAY_SETTLEMENT_LOOKS = env.relay_settlement_looks
+RELAY_STOP_LOSS = env.relay_stop_loss
+RELAY_HOLIDAYS_COUNTRY = env.relay_holidays_country
 BULK_SCHEDULER_ENABLED = env.bulk_scheduler_enabled
 BULK_SCHEDULER_INTERVAL_MIN = env.bulk_scheduler_interval_min
+BULK_MISSED_AFTER_MIN = env.bulk_missed_after_min
+TASKS_ENGINE = env.tasks_engine or ("db" if env.use_sqlite else "procrastinate")
+TASKS = {
+    "default": {
+        "BACKEND": {
+            "db": "task_engines.embedded.EmbeddedBackend",
+            "procrastinate": "task_engines.distributed.ProcrastinateBackend",
+        }[TASKS_ENGINE],
+        # Each has a process of its own in `manage.py worker`: a long import delays no send.
+        "QUEUES": ["sending", "settlement", "imports", "reports"],
+    }
+}
+PROCRASTINATE_ON_APP_READY = "task_engines.distributed.register"
+PROCRASTINATE_AUTODISCOVER_MODULE_NAME = ""
 INSECURE_HTTP = env.insecure_http
 LOG_LEVEL = env.log_level

@@ -60,6 +60,7 @@ UNFOLD: dict[str, Any] = {
                 "title": _("Lists"),
                 "items": [
                     _item(_("Senders"), "badge", "relay.sender"),
+                    _item(_("Sending windows"), "schedule", "relay.sendingwindow"),
                     _item(_("Suppressions"), "block", "relay.suppression"),
                     _item(_("Attachments"), "attach_file", "relay.attachment"),
                 ],

@@ -1,11 +1,12 @@
 """The ledger's tables: one row per recipient is the truth.
 
-Rules about one row are methods here, rules about many rows are querysets; `relay.ledger` is the only module that
-writes `Recipient.state`. What the database itself refuses (impossible states, forbidden transitions, changed
-attempts) stands in the constraints below and in the migration `0002_ledger_guards`.
+Rules about one row are methods here, rules about many rows are querysets; only `relay.ledger` and (out of `unknown`)
+`relay.verdicts` write `Recipient.state`. What the database itself refuses (impossible states, forbidden transitions,
+changed attempts) stands in the constraints below and in the migration `0002_ledger_guards`.
 """
 
-from datetime import datetime
+import zoneinfo
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -24,12 +25,61 @@ class WrongState(Exception):
     """The bulk send is not in a state from which this can be done; the text says in which it is."""
 
 
+class SendingWindow(models.Model):
+    """When messages may leave: `relay.windows` reads it. Nothing leaves outside of it."""
+
+    name = models.CharField(_("name"), max_length=100, unique=True)
+    weekdays = models.CharField(
+        _("weekdays"), max_length=7, default="12345", help_text=_("1 is Monday, 7 is Sunday: 12345 are the workdays.")
+    )
+    opens = models.TimeField(_("opens"))
+    closes = models.TimeField(_("closes"), help_text=_("At or before the opening: on the following day."))
+    time_zone = models.CharField(
+        _("time zone"), max_length=50, blank=True, help_text=_("Empty: that of this installation (TIME_ZONE).")
+    )
+    rests_on_holidays = models.BooleanField(
+        _("rests on holidays"), default=True, help_text=_("Those of RELAY_HOLIDAYS_COUNTRY.")
+    )
+
+    class Meta:
+        verbose_name = _("sending window")
+        verbose_name_plural = _("sending windows")
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=~Q(weekdays=""), name="window_has_a_weekday"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        problems: dict[str, Any] = {}
+        if self.name.strip().lower() == "none":  # what commands call having no window
+            problems["name"] = _("«%(name)s» means having no window: give this one another name.") % {"name": self.name}
+        if set(self.weekdays) - set("1234567") or len(set(self.weekdays)) < len(self.weekdays):
+            problems["weekdays"] = _("The weekdays are digits from 1 (Monday) to 7 (Sunday), each once: 12345.")
+        if self.time_zone and self.time_zone not in zoneinfo.available_timezones():
+            problems["time_zone"] = _("There is no time zone «%(zone)s»: write one such as America/Bogota.") % {
+                "zone": self.time_zone
+            }
+        if problems:
+            raise ValidationError(problems)
+
+
 class Sender(models.Model):
     """An address and name allowed as From."""
 
     email = models.EmailField(_("e-mail"), unique=True)
     name = models.CharField(_("name"), max_length=100, blank=True)
     active = models.BooleanField(_("active"), default=True)
+    window = models.ForeignKey(
+        SendingWindow,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        verbose_name=_("sending window"),
+        help_text=_("For every bulk send from this address that has none of its own."),
+    )
 
     class Meta:
         verbose_name = _("sender")
@@ -101,9 +151,18 @@ class BulkSendQuerySet(models.QuerySet["BulkSend"]):
             F("processing_started_at").asc(nulls_last=True), "pk"
         )
 
+    def missed(self) -> "BulkSendQuerySet":
+        """Due for longer than a person would expect: its hour passed while nothing ran."""
+        return self.due().filter(scheduled_at__lt=Now() - timedelta(minutes=settings.BULK_MISSED_AFTER_MIN))
+
     def pause_over(self) -> "BulkSendQuerySet":
         """Paused until a time that has come; never a pause that a person set."""
         return self.filter(status=BulkSend.Status.PAUSED, resume_at__lte=Now()).exclude(reason=reasons.PERSON)
+
+    def look_at_windows_again(self) -> int:
+        """A window was changed: what rests outside of one goes on, and rests again where it is still closed."""
+        resting = self.filter(status=BulkSend.Status.PAUSED, reason__in=[reasons.WINDOW, reasons.WINDOW_NEVER])
+        return resting.update(reason=reasons.WINDOW, resume_at=Now())
 
 
 class BulkSend(models.Model):
@@ -150,6 +209,31 @@ class BulkSend(models.Model):
     allow_empty = models.BooleanField(_("empty variables allowed"), default=False)
     accept_rejects = models.BooleanField(_("rejected rows accepted"), default=False)
     total = models.PositiveIntegerField(_("rows"))
+
+    # How it may leave. Workers read these anew every second, so that a change holds while it is being sent.
+    max_rate = models.FloatField(
+        _("messages per second"), null=True, blank=True, help_text=_("Empty: as fast as the account allows.")
+    )
+    window = models.ForeignKey(
+        SendingWindow,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        verbose_name=_("sending window"),
+        help_text=_("Empty: that of the sender, if it has one."),
+    )
+    first_slice = models.PositiveIntegerField(
+        _("first slice"),
+        db_default=0,
+        default=0,
+        blank=True,
+        help_text=_("So many leave first; the rest follows if few of them are refused. 0: all at once."),
+    )
+    first_slice_max_refused = models.FloatField(
+        _("refused at most"), db_default=0.1, default=0.1, help_text=_("Share of the first slice: 0.1 is one in ten.")
+    )
+    # Rows after it wait until the first slice has been judged; None: none waits.
+    slice_ends_at_row = models.PositiveIntegerField(null=True, blank=True, editable=False)
     findings = models.JSONField(
         _("findings"), default=dict, help_text=_("What the validation found: counts and first examples.")
     )
@@ -216,6 +300,11 @@ class BulkSend(models.Model):
                 condition=~Q(status__in=["done", "cancelled"]) | Q(finished_at__isnull=False),
                 name="bulksend_end_has_time",
             ),
+            models.CheckConstraint(condition=Q(max_rate=None) | Q(max_rate__gt=0), name="bulksend_rate_above_zero"),
+            models.CheckConstraint(
+                condition=Q(first_slice_max_refused__gte=0) & Q(first_slice_max_refused__lte=1),
+                name="bulksend_slice_share_is_one",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -251,7 +340,13 @@ class BulkSend(models.Model):
         return int(self.findings.get("excluded", 0))
 
     def pause(self, reason: str = reasons.PERSON, resume_at: datetime | None = None, **params: Any) -> None:
-        self._leave({self.Status.SENDING}, self.Status.PAUSED, reason, params, resume_at=resume_at)
+        """A machine pauses what is being sent. A person also what settles, since from there messages may leave again,
+        and what rests until some hour, which then does not go on by itself."""
+        moving = Q(status=self.Status.SENDING)
+        if reason == reasons.PERSON:
+            by_itself = Q(status=self.Status.PAUSED, resume_at__isnull=False) & ~Q(reason=reasons.PERSON)
+            moving |= Q(status=self.Status.SETTLING) | by_itself
+        self._leave(moving, self.Status.PAUSED, reason, params, resume_at=resume_at)
 
     def stop_with_error(self, reason: str, **params: Any) -> None:
         """It cannot go on until a person mends something; `resume` leaves this state."""
@@ -278,12 +373,20 @@ class BulkSend(models.Model):
     def begin_settling(self) -> None:
         self._leave({self.Status.SENDING, self.Status.SETTLING}, self.Status.SETTLING)
 
+    def send_what_came_back(self) -> None:
+        """A settlement has proven that some were never sent."""
+        self._leave({self.Status.SETTLING}, self.Status.SENDING)
+
+    def send_again(self) -> None:
+        """A person has some of its refused recipients sent again."""
+        self._leave({self.Status.SETTLING, self.Status.DONE}, self.Status.SENDING, finished_at=None)
+
     def finish(self) -> None:
         self._leave({self.Status.SENDING, self.Status.SETTLING}, self.Status.DONE, finished_at=Now())
 
     def _leave(
         self,
-        states: set[Status],
+        states: set[Status] | Q,
         to: Status,
         reason: str = "",
         reason_params: dict[str, Any] | None = None,
@@ -291,7 +394,8 @@ class BulkSend(models.Model):
     ) -> None:
         """One conditional UPDATE, so that of two who decide at once one is told that the other was first."""
         fields.setdefault("resume_at", None)
-        changed = BulkSend.objects.filter(pk=self.pk, status__in=states).update(
+        left = states if isinstance(states, Q) else Q(status__in=states)
+        changed = BulkSend.objects.filter(left, pk=self.pk).update(
             status=to, reason=reason, reason_params=reason_params or {}, **fields
         )
         self.refresh_from_db()
@@ -313,6 +417,9 @@ class Lease(models.Model):
     # Written with each heartbeat, for people who look: the ledger itself never reads them.
     calls_in_flight = models.PositiveIntegerField(default=0)
     calls_per_second = models.FloatField(default=0)
+    # Its part of what is limited for the whole account (`relay.pacing`); gone with the lease.
+    connections = models.PositiveIntegerField(db_default=0, default=0)
+    quota_held = models.PositiveIntegerField(db_default=0, default=0)
 
     class Meta:
         indexes: ClassVar = [
@@ -359,6 +466,11 @@ class Recipient(models.Model):
     # Only rows that came back carry it (due again from then on), so its index stays as small as they are few.
     not_before = models.DateTimeField(_("not before"), null=True)
     sending_since = models.DateTimeField(_("sending since"), null=True)
+    # Of unknown rows: how often the relay's log was asked, and when it is asked again (None: a person decides).
+    looks = models.PositiveSmallIntegerField(_("looks"), db_default=0)
+    look_at = models.DateTimeField(_("next look"), null=True)
+    # Accepted by a settlement: the relay's log gives no message id, and perhaps no link.
+    settled = models.BooleanField(_("settled"), db_default=False)
     # No index and no foreign key: it changes twice per message, and `state` must stay out of every index
     # for PostgreSQL to update in place.
     lease = models.ForeignKey(Lease, models.DO_NOTHING, null=True, db_index=False, db_constraint=False)
@@ -381,8 +493,8 @@ class Recipient(models.Model):
                 name="recipient_sending_has_lease",
             ),
             models.CheckConstraint(
-                condition=(Q(state="accepted") & Q(accepted_at__isnull=False) & ~Q(message_id=""))
-                | (~Q(state="accepted") & Q(accepted_at__isnull=True, message_id="", delivery="")),
+                condition=(Q(state="accepted") & Q(accepted_at__isnull=False) & (~Q(message_id="") | Q(settled=True)))
+                | (~Q(state="accepted") & Q(accepted_at__isnull=True, message_id="", delivery="", settled=False)),
                 name="recipient_accepted_has_proof",
             ),
             models.CheckConstraint(
@@ -396,6 +508,9 @@ class Recipient(models.Model):
             models.CheckConstraint(
                 condition=Q(not_before=None) | Q(state="pending"), name="recipient_only_pending_waits"
             ),
+            models.CheckConstraint(
+                condition=Q(look_at=None) | Q(state="unknown"), name="recipient_only_unknown_is_looked_for"
+            ),
         ]
         indexes: ClassVar = [
             # Search by address, suppression, and what the ledger owns of an address.
@@ -406,6 +521,8 @@ class Recipient(models.Model):
                 name="recipient_came_back",
                 condition=Q(not_before__isnull=False),
             ),
+            # settlement: unknown rows whose next look is due, of all bulk sends.
+            models.Index(fields=["look_at"], name="recipient_look_due", condition=Q(look_at__isnull=False)),
         ]
 
     def __str__(self) -> str:
@@ -451,3 +568,121 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_outcome_display()} {self.started_at:%Y-%m-%d %H:%M:%S}"
+
+
+class Settlement(models.Model):
+    """One look into the relay's log for one unknown attempt, or a person's decision on it. Never changed (guarded)."""
+
+    class Verdict(models.TextChoices):
+        ACCEPTED = "accepted", _("Accepted")
+        RETURNED = "returned", _("Returned to pending")
+        EXCLUDED = "excluded", _("Excluded")
+        UNKNOWN = "unknown", _("Still unknown")
+
+    recipient = models.ForeignKey(Recipient, models.PROTECT, related_name="settlements")
+    attempt = models.ForeignKey(Attempt, models.PROTECT, related_name="settlements")
+    made_at = models.DateTimeField(_("made"), default=timezone.now)
+    look = models.PositiveSmallIntegerField(_("look"), help_text=_("0: decided by a person."))
+    verdict = models.CharField(_("verdict"), max_length=8, choices=Verdict)
+    # The reasoning: a code of `relay.reasons` and its numbers, never an address or a subject.
+    reason = models.CharField(_("reason"), max_length=30)
+    reason_params = models.JSONField(default=dict)
+    delivery = models.TextField(_("delivery"), blank=True)
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("decided by")
+    )
+    note = models.CharField(_("note"), max_length=500, blank=True)
+
+    class Meta:
+        verbose_name = _("settlement")
+        verbose_name_plural = _("settlements")
+        ordering: ClassVar = ["id"]
+        constraints: ClassVar = [
+            # An entry of the relay's log proves one message, whoever looks, and however many look at once.
+            models.UniqueConstraint(fields=["delivery"], name="settlement_delivery_once", condition=~Q(delivery="")),
+            models.CheckConstraint(
+                condition=Q(verdict__in=["accepted", "returned", "excluded", "unknown"]),
+                name="settlement_verdict_known",
+            ),
+            models.CheckConstraint(condition=Q(look__gt=0) | ~Q(note=""), name="settlement_by_person_says_why"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_verdict_display()} {self.made_at:%Y-%m-%d %H:%M:%S}"
+
+    @property
+    def reason_text(self) -> str:
+        return reasons.sentence(self.reason, self.reason_params)
+
+
+class Decision(models.Model):
+    """What a person decided about a bulk send, and when. Never changed (guarded)."""
+
+    class What(models.TextChoices):
+        START = "start", _("Allowed to be sent")
+        PAUSE = "pause", _("Paused")
+        RESUME = "resume", _("Resumed")
+        CANCEL = "cancel", _("Cancelled")
+        RETRY = "retry", _("Refused recipients to be sent again")
+        SETTLE = "settle", _("Unknown recipient decided")
+        CHANGE = "change", _("Pace or window changed")
+
+    bulk_send = models.ForeignKey(BulkSend, models.PROTECT, related_name="decisions")
+    made_at = models.DateTimeField(_("made"), default=timezone.now)
+    made_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("made by")
+    )
+    # Whoever made it has a name here even when his account is gone, or when he used a command.
+    actor = models.CharField(_("by"), max_length=200)
+    what = models.CharField(_("decision"), max_length=10, choices=What)
+    details = models.JSONField(default=dict)
+
+    class Meta:
+        verbose_name = _("decision")
+        verbose_name_plural = _("decisions")
+        ordering: ClassVar = ["id"]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(what__in=["start", "pause", "resume", "cancel", "retry", "settle", "change"]),
+                name="decision_known",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_what_display()} {self.made_at:%Y-%m-%d %H:%M:%S}"
+
+
+class Pace(models.Model):
+    """A rate shared by all processes and hosts: `account`, or `send:ID`. See `relay.pacing.take_slots`."""
+
+    name = models.CharField(max_length=40, primary_key=True)
+    # Until here calls have been promised to somebody: seconds since 1970 by the database's clock.
+    promised_until = models.FloatField(default=0)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Quota(models.Model):
+    """What the relay said of one of its quotas, less what left since then. See `relay.quotas`."""
+
+    class Period(models.TextChoices):
+        HOURLY = "hourly", _("per hour")
+        DAILY = "daily", _("per day")
+        MONTHLY = "monthly", _("per month")
+
+    period = models.CharField(_("period"), max_length=7, choices=Period, primary_key=True)
+    # None: without limit.
+    limit = models.BigIntegerField(_("limit"), null=True)
+    remaining = models.BigIntegerField(_("remaining"), null=True)
+    reset_at = models.DateTimeField(_("reset"), null=True)
+    read_at = models.DateTimeField(_("read"), null=True)
+    # Whoever finds it old enough sets it and asks the relay: one question for all processes.
+    asked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = _("quota")
+        verbose_name_plural = _("quotas")
+
+    def __str__(self) -> str:
+        return self.get_period_display()

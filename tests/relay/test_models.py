@@ -20,6 +20,7 @@ from relay.models import (
     Suppression,
     WrongState,
 )
+from tests.relay.rows import new_bulk_send
 
 pytestmark = pytest.mark.django_db
 
@@ -27,24 +28,9 @@ MOMENT = datetime(2026, 3, 2, 15, 0, tzinfo=UTC)
 LATER = MOMENT + timedelta(hours=1)
 
 
-def new_bulk_send(**fields) -> BulkSend:
-    return BulkSend.objects.create(
-        **{
-            "name": "Cobranza de marzo",
-            "status": "sending",
-            "template_id": "aviso",
-            "template_html": "<p>Hola {{nombre}}</p>",
-            "file_name": "lista.csv",
-            "address_column": "correo",
-            "total": 3,
-        }
-        | fields
-    )
-
-
 @pytest.fixture
 def bulk_send() -> BulkSend:
-    return new_bulk_send()
+    return new_bulk_send(total=3)
 
 
 @pytest.fixture
@@ -222,7 +208,7 @@ def test_a_recipient_cannot_be_in_an_impossible_state(recipient_in, lease, befor
     assert recipient.state == after
 
 
-# As §3 of the design draws them.
+# As §3 of the design draws them, and a refused row that a person sends again.
 ALLOWED = {
     ("pending", "sending"),
     ("pending", "excluded"),
@@ -233,6 +219,7 @@ ALLOWED = {
     ("unknown", "accepted"),
     ("unknown", "pending"),
     ("unknown", "excluded"),
+    ("refused", "pending"),
 }
 PAIRS = list(permutations(FIELDS, 2))
 
@@ -293,7 +280,7 @@ def test_a_row_of_the_file_is_one_recipient_of_a_bulk_send(bulk_send, lease, rec
     recipient_in("pending")
     again = {"row": 2, "email": "otra@example.com", "variables": {}} | whole("pending", lease)
     refused(insert, Recipient(bulk_send=bulk_send, **again), because=r"(?i)unique")
-    insert(Recipient(bulk_send=new_bulk_send(), **again))
+    insert(Recipient(bulk_send=new_bulk_send(total=3), **again))
     assert Recipient.objects.count() == 2
 
 
@@ -435,7 +422,7 @@ def test_a_status_without_a_name_is_refused(bulk_send, update):
 
 DECISIONS = {
     "start": ({"draft", "pending"}, "sending"),
-    "pause": ({"sending"}, "paused"),
+    "pause": ({"sending", "settling"}, "paused"),
     "resume": ({"paused", "error"}, "sending"),
     "cancel": ({"draft", "pending", "sending", "paused", "settling", "error"}, "cancelled"),
     "stop_with_error": ({"sending"}, "error"),
@@ -453,7 +440,7 @@ def decide(bulk_send: BulkSend, decision: str) -> None:
 @pytest.mark.parametrize("decision", DECISIONS)
 def test_a_decision_is_taken_only_from_where_it_makes_sense(decision, status):
     allowed, then = DECISIONS[decision]
-    bulk_send = new_bulk_send(status=status, **AT_REST[status])
+    bulk_send = new_bulk_send(total=3, status=status, **AT_REST[status])
     before = BulkSend.objects.values().get()
     if status in allowed:
         decide(bulk_send, decision)
@@ -478,7 +465,7 @@ def test_of_two_who_decide_at_once_the_second_is_told(bulk_send, first, second):
 
 
 def test_of_two_who_start_a_draft_at_once_the_second_is_told():
-    new_bulk_send(status="draft")
+    new_bulk_send(total=3, status="draft")
     mine, theirs = BulkSend.objects.get(), BulkSend.objects.get()
     theirs.start(accept_rejects=True)
     with pytest.raises(WrongState):
@@ -486,7 +473,7 @@ def test_of_two_who_start_a_draft_at_once_the_second_is_told():
 
 
 def test_a_draft_starts_only_when_its_rejected_rows_are_accepted():
-    draft = new_bulk_send(status="draft", findings={"excluded": 1})
+    draft = new_bulk_send(total=3, status="draft", findings={"excluded": 1})
     with pytest.raises(WrongState, match="--accept-rejects"):
         draft.start()
     assert BulkSend.objects.get().status == "draft"
@@ -495,12 +482,12 @@ def test_a_draft_starts_only_when_its_rejected_rows_are_accepted():
 
 
 def test_a_draft_whose_rejected_rows_were_accepted_before_starts():
-    new_bulk_send(status="draft", accept_rejects=True).start()
+    new_bulk_send(total=3, status="draft", accept_rejects=True).start()
     assert BulkSend.objects.get().status == "sending"
 
 
 def test_a_bulk_send_that_was_not_a_draft_accepted_nothing_by_starting():
-    new_bulk_send(status="pending").start(accept_rejects=True)
+    new_bulk_send(total=3, status="pending").start(accept_rejects=True)
     assert not BulkSend.objects.get().accept_rejects
 
 
@@ -519,6 +506,37 @@ def test_a_pause_says_why_and_until_when_and_leaving_it_forgets_both(bulk_send):
     bulk_send.resume()
     assert (bulk_send.reason, bulk_send.reason_params, bulk_send.resume_at) == ("", {}, None)
     assert bulk_send.reason_text == ""
+
+
+def test_a_person_turns_a_pause_that_would_end_by_itself_into_one_that_does_not(bulk_send):
+    bulk_send.pause(reasons.QUOTA, LATER, period="hour")
+    bulk_send.pause()
+    assert (bulk_send.status, bulk_send.reason, bulk_send.resume_at) == ("paused", "person", None)
+
+
+@pytest.mark.parametrize("reason", [reasons.STOP_LOSS, reasons.FIRST_SLICE, reasons.PERSON])
+def test_a_pause_that_waits_for_a_person_keeps_its_reason(bulk_send, reason):
+    bulk_send.pause(reason)
+    with pytest.raises(WrongState):
+        bulk_send.pause()
+    assert BulkSend.objects.get().reason == reason
+
+
+@pytest.mark.parametrize("status", ["settling", "paused"])
+def test_a_machine_pauses_only_what_is_being_sent(status):
+    standing = new_bulk_send(status=status, **AT_REST[status])
+    with pytest.raises(WrongState):
+        standing.pause(reasons.QUOTA, LATER)
+
+
+def test_a_changed_window_lets_what_rests_look_again_and_nothing_else(bulk_send):
+    resting, never, person = new_bulk_send(), new_bulk_send(), new_bulk_send()
+    resting.pause(reasons.WINDOW, LATER + timedelta(days=10_000))
+    never.pause(reasons.WINDOW_NEVER)
+    person.pause()
+    assert BulkSend.objects.look_at_windows_again() == 2
+    assert ledger.lift_pauses() == 2
+    assert set(BulkSend.objects.filter(status="sending")) == {bulk_send, resting, never}
 
 
 def test_an_error_says_which_code_the_relay_gave(bulk_send):
@@ -548,9 +566,9 @@ def test_an_edited_template_is_adopted_and_an_equal_one_writes_nothing(bulk_send
 
 
 def test_workers_take_the_longest_waiting_first_and_the_never_begun_last(bulk_send):
-    late = new_bulk_send(processing_started_at=LATER)
-    early = new_bulk_send(processing_started_at=MOMENT)
-    new_bulk_send(status="paused", reason=reasons.PERSON)
+    late = new_bulk_send(total=3, processing_started_at=LATER)
+    early = new_bulk_send(total=3, processing_started_at=MOMENT)
+    new_bulk_send(total=3, status="paused", reason=reasons.PERSON)
     assert list(BulkSend.objects.open_to_workers()) == [early, late, bulk_send]
 
 

@@ -1,0 +1,56 @@
+"""What the tests of the ledger do with it: workers who claim, record and die."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from relay import ledger, reasons
+from relay.ledger import HeldLease, Outcome
+from relay.models import BulkSend, Lease
+
+HOUR = timedelta(hours=1)
+
+
+def needs_postgresql() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has one writer at a time: nothing here can happen at once")
+
+
+def rows_claimed(lease: HeldLease, wanted: int, **options) -> list[int]:
+    return [claimed.row for claimed in ledger.take_turn(lease, [], wanted, **options).claimed]
+
+
+def outcome(lease: HeldLease, claimed, state: str = "accepted", **fields) -> Outcome:
+    whole = {
+        "accepted": {"message_id": f"m-{claimed.id}", "delivery": f"/d/{claimed.id}", "status": 201},
+        "refused": {"reason": reasons.REFUSED, "status": 400, "code": "400.1", "detail": "bad recipient"},
+        "unknown": {"reason": reasons.NO_ANSWER},
+        "pending": {"reason": reasons.NOT_CONNECTED, "retry_in": 60.0},
+    }[state]
+    now = lease.now()
+    return Outcome(
+        recipient_id=claimed.id, state=state, **({"started_at": now, "ended_at": lease.now()} | whole | fields)
+    )
+
+
+def record(lease: HeldLease, *outcomes: Outcome) -> int:
+    return ledger.take_turn(lease, outcomes, 0).recorded
+
+
+def let_expire(lease: HeldLease) -> None:
+    Lease.objects.filter(pk=lease.id).update(expires_at=timezone.now() - timedelta(seconds=1))
+
+
+def let_come_due(bulk_send: BulkSend, *, ago: float = 1, **which) -> None:
+    past = timezone.now() - timedelta(seconds=ago)
+    bulk_send.recipients.filter(not_before__isnull=False, **which).update(not_before=past)
+
+
+def describe(bulk_send_id, email, variables):
+    return "avisos@example.com", f"Hola {variables['nombre']} <{email}>"
+
+
+def counts(bulk_send: BulkSend) -> dict[str, int]:
+    return {state: count for state, count in bulk_send.recipients.counts().items() if count}
