@@ -1,0 +1,5 @@
+from django.apps import AppConfig
+
+
+class TaskEnginesConfig(AppConfig):
+    name = "task_engines"

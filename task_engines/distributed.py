@@ -1,0 +1,148 @@
+"""procrastinate behind `django.tasks`: jobs in PostgreSQL, queued within the caller's transaction, run on many hosts.
+
+All jobs are one task of procrastinate's, which is handed the path of ours. Nothing is retried by the engine: what a job
+left undone is known elsewhere. Return values and tracebacks are not kept; a job that failed is in the log.
+"""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from inspect import iscoroutinefunction
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.db.models import Max, Min, Q
+from django.tasks import Task, TaskContext, TaskResult, TaskResultStatus
+from django.tasks.backends.base import BaseTaskBackend
+from django.tasks.exceptions import TaskResultDoesNotExist
+from django.utils.json import normalize_json
+from django.utils.module_loading import import_string
+from procrastinate import App, JobContext
+from procrastinate.contrib.django import app as django_app
+from procrastinate.contrib.django.django_connector import DjangoConnector
+from procrastinate.contrib.django.models import ProcrastinateEvent, ProcrastinateJob
+from procrastinate.manager import JobManager
+from procrastinate.tasks import configure_task
+
+from task_engines import stopping
+
+JOB = "task_engines.run"
+HEARTBEAT_SECONDS = 5.0
+LOST_AFTER_SECONDS = 20.0
+LOOK_SECONDS = 1.0  # besides being notified
+KEPT_HOURS = 7 * 24
+
+_STATUSES = {
+    "todo": TaskResultStatus.READY,
+    "doing": TaskResultStatus.RUNNING,
+    "succeeded": TaskResultStatus.SUCCESSFUL,
+}
+
+
+def register(app: App) -> None:
+    """PROCRASTINATE_ON_APP_READY."""
+
+    @app.task(name=JOB, pass_context=True)
+    async def run(context: JobContext, *, path: str, args: list[Any], kwargs: dict[str, Any]) -> None:
+        task = import_string(path)
+        if not isinstance(task, Task):
+            raise TypeError(f"{path} is no task")
+        given = [_as_context(context), *args] if task.takes_context else args
+        if iscoroutinefunction(task.func):
+            await task.func(*given, **kwargs)  # in the loop of the worker: the main thread
+        else:
+            await task.acall(*given, **kwargs)
+
+    def _as_context(context: JobContext) -> Any:
+        return TaskContext(task_result=_result(ProcrastinateJob.objects.get(pk=context.job.id)))
+
+
+class ProcrastinateBackend(BaseTaskBackend):
+    supports_defer = True
+    supports_async_task = True
+    supports_get_result = True
+    supports_priority = True
+
+    def enqueue(self, task: Any, args: Any, kwargs: Any) -> Any:  # a TaskResult; the stubs cannot say of which task
+        self.validate_task(task)
+        job = configure_task(
+            name=JOB, job_manager=_jobs(), queue=task.queue_name, priority=task.priority, schedule_at=task.run_after
+        )
+        job_id = job.defer(path=task.module_path, args=normalize_json(args), kwargs=normalize_json(kwargs))
+        return self.get_result(str(job_id))
+
+    def get_result(self, result_id: str) -> TaskResult[..., Any]:
+        try:
+            return _result(ProcrastinateJob.objects.get(pk=int(result_id)), self.alias)
+        except (ProcrastinateJob.DoesNotExist, ValueError) as error:
+            raise TaskResultDoesNotExist(result_id) from error
+
+    def waits(self, task: Task[..., Any], *args: Any) -> bool:
+        wanted = normalize_json({"path": task.module_path, "args": args, "kwargs": {}})
+        return ProcrastinateJob.objects.filter(status="todo", task_name=JOB, args=wanted).exists()
+
+    def requeue_lost(self) -> int:
+        jobs = _jobs()
+        lost = list(async_to_sync(jobs.get_stalled_jobs)(seconds_since_heartbeat=LOST_AFTER_SECONDS))
+        for job in lost:
+            async_to_sync(jobs.retry_job)(job)
+        return len(lost)
+
+    def prune(self) -> None:
+        async_to_sync(_jobs().delete_old_jobs)(KEPT_HOURS, include_failed=True, include_cancelled=True)
+
+    def run_worker(self, queues: Sequence[str]) -> None:
+        asyncio.run(_run_worker(list(queues)))
+
+
+def _jobs() -> JobManager:
+    """On Django's own connection, hence within its transaction: what is rolled back was never queued."""
+    return JobManager(DjangoConnector())
+
+
+async def _run_worker(queues: list[str]) -> None:
+    with django_app.replace_connector(DjangoConnector().get_worker_connector()) as app:
+        await app.open_async()
+        worker = app._worker(
+            queues=queues,
+            concurrency=1,
+            fetch_job_polling_interval=LOOK_SECONDS,
+            update_heartbeat_interval=HEARTBEAT_SECONDS,
+            stalled_worker_timeout=LOST_AFTER_SECONDS,
+            install_signal_handlers=False,
+        )
+
+        def stop() -> None:
+            worker.stop()  # type: ignore[no-untyped-call]
+            stopping.request()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop)
+        try:
+            await worker.run()  # type: ignore[no-untyped-call]
+        finally:
+            await app.close_async()
+
+
+def _result(job: ProcrastinateJob, alias: str = "default") -> TaskResult[..., Any]:
+    events = ProcrastinateEvent.objects.filter(job=job)
+    times = events.aggregate(
+        enqueued=Min("at", filter=Q(type="deferred")),
+        started=Min("at", filter=Q(type="started")),
+        attempted=Max("at", filter=Q(type="started")),
+        finished=Max("at", filter=Q(type__in=["succeeded", "failed", "aborted", "cancelled"])),
+    )
+    return TaskResult(
+        task=import_string(job.args["path"]),
+        id=str(job.pk),
+        status=_STATUSES.get(job.status, TaskResultStatus.FAILED),
+        enqueued_at=times["enqueued"],
+        started_at=times["started"],
+        last_attempted_at=times["attempted"],
+        finished_at=times["finished"],
+        args=job.args["args"],
+        kwargs=job.args["kwargs"],
+        backend=alias,
+        errors=[],
+        worker_ids=["?"] * events.filter(type="started").count(),  # procrastinate keeps none of who ran it
+    )
