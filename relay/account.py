@@ -10,7 +10,11 @@ class NotConfigured(Exception):
     """The environment names no key or no account; the text says which variable to set."""
 
 
-def open_relay(*, max_connections: int | None = None) -> RelayClient:
+# A page of the relay's log may take longer than any call that RELAY_TIMEOUT_SECONDS is set for.
+READING_SECONDS = 30.0
+
+
+def open_relay(*, max_connections: int | None = None, reading: bool = False) -> RelayClient:
     """A client with the credentials of the environment; to be used as an async context manager."""
     for name in ("DOPPLER_RELAY_API_KEY", "DOPPLER_RELAY_ACCOUNT_ID"):
         if not getattr(settings, name):
@@ -20,6 +24,6 @@ def open_relay(*, max_connections: int | None = None) -> RelayClient:
         account=settings.DOPPLER_RELAY_ACCOUNT_ID,
         base_url=settings.DOPPLER_RELAY_BASE_URL,
         auth_scheme=settings.DOPPLER_RELAY_AUTH_SCHEME,
-        timeout_seconds=settings.RELAY_TIMEOUT_SECONDS,
+        timeout_seconds=max(settings.RELAY_TIMEOUT_SECONDS, READING_SECONDS if reading else 0.0),
         max_connections=max_connections or settings.RELAY_MAX_CONNECTIONS,
     )

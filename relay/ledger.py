@@ -1,4 +1,5 @@
-"""The only module that writes `Recipient.state`: claim, record, release, take over, exclude, conclude.
+"""Writes `Recipient.state`: claim, record, release, take over, exclude, conclude. (`relay.verdicts` is the only other
+module that does: it takes rows out of `unknown`.)
 
 A worker acquires a lease on a bulk send, claims rows under it (`sending`, committed before any call leaves), and
 records what became of them. Every write first proves that nobody has taken the lease over; a lease
@@ -15,21 +16,30 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, cast
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import Count, Exists, OuterRef, Q
+from django.db.models.functions import Lower, Now
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from relay import reasons
-from relay.models import Attempt, BulkSend, Lease, Recipient, Suppression
+from relay.dialects import as_datetime as _as_datetime
+from relay.dialects import ids as _ids
+from relay.dialects import is_postgresql as _is_postgresql
+from relay.dialects import lock as _lock
+from relay.dialects import now as _now
+from relay.dialects import now_plus as _now_plus
+from relay.dialects import sqlite_datetime as _sqlite_datetime
+from relay.models import Attempt, BulkSend, Lease, Recipient, RecipientQuerySet, Suppression
 
 State = Recipient.State
 _ROWS_PER_STATEMENT = 500
+LAST_ROW = 2**31 - 1
 
 
 class LeaseLost(Exception):
@@ -61,8 +71,8 @@ class HeldLease:
         """Calls may leave. After that the holder may still record, until somebody takes the lease over."""
         return _ticks() < self.deadline
 
-    def overdue(self) -> bool:
-        return _ticks() > self.deadline + settings.RELAY_LEASE_SECONDS
+    def seconds_left(self) -> float:
+        return self.deadline - _ticks()
 
 
 @dataclass(slots=True)  # one for each message: freezing would make it three times as slow to make
@@ -143,18 +153,34 @@ def release(lease: HeldLease) -> None:
     _exclude_leftovers_of_cancelled(lease.bulk_send_id)
 
 
-def _fence(lease: HeldLease) -> str:
-    """Locks the lease against a take-over until the transaction ends; returns the status of its bulk send."""
+def _fence(lease: HeldLease) -> tuple[str, int | None]:
+    """Locks the lease against a take-over until the transaction ends.
+
+    Returns the status of its bulk send, and the row after which nothing may be claimed yet.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT b.status FROM relay_lease l JOIN relay_bulksend b ON b.id = l.bulk_send_id"
+            "SELECT b.status, b.slice_ends_at_row FROM relay_lease l JOIN relay_bulksend b ON b.id = l.bulk_send_id"
             " WHERE l.id = %s AND l.released_at IS NULL" + _lock("SHARE OF l"),
             [lease.id],
         )
         found = cursor.fetchone()
     if found is None:
         raise LeaseLost
-    return str(found[0])
+    return str(found[0]), found[1]
+
+
+def put_back(lease: HeldLease, recipient_ids: Sequence[int]) -> None:
+    """What was claimed and will not be called by us: others may, at once. Nothing of it may have left."""
+    with transaction.atomic():
+        _fence(lease)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"UPDATE relay_recipient SET state = 'pending', lease_id = NULL, not_before = {_now()}"
+                f" WHERE id IN ({_ids()}) AND state = 'sending' AND lease_id = %s",
+                [json.dumps(list(recipient_ids)), lease.id],
+            )
+    _exclude_leftovers_of_cancelled(lease.bulk_send_id)
 
 
 def _return_untouched(lease: HeldLease) -> None:
@@ -190,10 +216,11 @@ def take_over_expired(describe: Describe) -> int:
 def _take_over(lease_id: int, bulk_send_id: int, describe: Describe) -> int:
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE relay_recipient SET state = 'unknown', reason = %s, attempts = attempts + 1, lease_id = NULL"
+            "UPDATE relay_recipient SET state = 'unknown', reason = %s, attempts = attempts + 1, lease_id = NULL,"
+            f" looks = 0, look_at = {_now_plus()}"
             " WHERE bulk_send_id = %s AND state = 'sending' AND lease_id = %s"
             f" RETURNING id, email, variables, sending_since, {_now()}",
-            [reasons.WORKER_LOST, bulk_send_id, lease_id],
+            [reasons.WORKER_LOST, seconds_until_look(reasons.WORKER_LOST, 0), bulk_send_id, lease_id],
         )
         rows = cursor.fetchall()
     attempts = []
@@ -234,49 +261,79 @@ def take_turn(
     again. With `sweep` the cursor starts anew: rows that a failed claim of another worker left behind are found.
     Without `look_back` rows that came back are not looked for: they wait for seconds, turns are many a second.
     """
-    with transaction.atomic():
-        status = _fence(lease)
-        recorded = _record(lease, outcomes) if outcomes else 0
-        claimed = _claim(lease, wanted, sweep, look_back) if wanted and status == BulkSend.Status.SENDING else []
-    return Turn(status=status, claimed=claimed, recorded=recorded)
+    after = 0 if sweep else lease.cursor
+    moment: Callable[[datetime], str] = str if _is_postgresql() else _sqlite_datetime  # asked once, not for each row
+    data = json.dumps([_as_object(outcome, moment) for outcome in outcomes])
+    take = _take_turn_postgresql if _is_postgresql() else _take_turn_sqlite
+    status, recorded, came_back, fresh = take(lease, data, wanted, after, look_back)
+    # Only these: rows that came back may lie far down the file. Should the commit fail, the sweep finds them.
+    lease.cursor = max((claimed.row for claimed in fresh), default=after)
+    return Turn(status, sorted(came_back + fresh, key=lambda claimed: claimed.row), recorded)
 
 
-def _claim(lease: HeldLease, wanted: int, sweep: bool, look_back: bool) -> list[Claimed]:
+_Taken = tuple[str, int, list[Claimed], list[Claimed]]
+"""Status of the bulk send, rows recorded, rows claimed that came back, rows claimed for the first time."""
+
+
+def _take_turn_postgresql(lease: HeldLease, data: str, wanted: int, after: int, look_back: bool) -> _Taken:
+    """All of it in one statement: a turn costs one round trip, and a worker that is stopped holds no transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _TURN,
+            {
+                "lease": lease.id,
+                "bulk_send": lease.bulk_send_id,
+                "outcomes": data,
+                "wanted": wanted,
+                "after": after,
+                "look_back": look_back,
+            },
+        )
+        found = cursor.fetchall()
+    if not found:
+        raise LeaseLost
+    status, recorded = found[0][:2]
     came_back: list[Claimed] = []
-    if look_back:
-        came_back = _claim_where(lease, f"not_before <= {_now()}", [], "not_before", wanted)
-    if len(came_back) == wanted:
-        return came_back
-    if sweep:
-        lease.cursor = 0
-    fresh = _claim_where(
-        lease,
-        "\"row\" > %s AND state = 'pending' AND not_before IS NULL",
-        [lease.cursor],
-        '"row"',
-        wanted - len(came_back),
-    )
-    if fresh:
-        # Only these: rows that came back may lie far down the file. Should the commit fail, the sweep finds them.
-        lease.cursor = fresh[-1].row
-    return sorted(came_back + fresh, key=lambda claimed: claimed.row)
+    fresh: list[Claimed] = []
+    for _status, _recorded, is_fresh, *row in found:
+        if is_fresh is not None:  # nothing was claimed: one line, without a row
+            (fresh if is_fresh else came_back).append(_as_claimed(row))
+    return status, recorded, came_back, fresh
+
+
+def _take_turn_sqlite(lease: HeldLease, data: str, wanted: int, after: int, look_back: bool) -> _Taken:
+    with transaction.atomic():
+        status, slice_end = _fence(lease)
+        recorded = _record_sqlite(lease, data) if data != "[]" else 0
+        if not wanted or status != BulkSend.Status.SENDING:
+            return status, recorded, [], []
+        came_back = _claim_where(lease, f"not_before <= {_now()}", [], "not_before", wanted) if look_back else []
+        fresh = _claim_where(
+            lease,
+            '"row" > %s AND "row" <= %s AND state = \'pending\' AND not_before IS NULL',
+            [after, LAST_ROW if slice_end is None else slice_end],
+            '"row"',
+            wanted - len(came_back),
+        )
+    return status, recorded, came_back, fresh
 
 
 def _claim_where(lease: HeldLease, condition: str, params: Sequence[Any], order: str, limit: int) -> list[Claimed]:
     with connection.cursor() as cursor:
         cursor.execute(
-            "WITH picked AS (SELECT id FROM relay_recipient"
-            f" WHERE bulk_send_id = %s AND {condition} ORDER BY {order} LIMIT %s{_lock('UPDATE SKIP LOCKED')})"
+            f"WITH picked AS (SELECT id FROM relay_recipient WHERE bulk_send_id = %s AND {condition}"
+            f" ORDER BY {order} LIMIT %s)"
             " UPDATE relay_recipient SET state = 'sending', lease_id = %s, not_before = NULL, reason = '',"
             f" reason_detail = '', sending_since = {_now()} WHERE id IN (SELECT id FROM picked)"
             ' RETURNING id, "row", attempts, email, variables',
             [lease.bulk_send_id, *params, limit, lease.id],
         )
-        rows = cursor.fetchall()
-    claimed = [
-        Claimed(id_, row, attempts, email, json.loads(variables)) for id_, row, attempts, email, variables in rows
-    ]
-    return sorted(claimed, key=lambda row: row.row)
+        return [_as_claimed(row) for row in cursor.fetchall()]
+
+
+def _as_claimed(row: Sequence[Any]) -> Claimed:
+    id_, number, attempts, email, variables = row
+    return Claimed(id_, number, attempts, email, json.loads(variables))
 
 
 # One JSON object an outcome, with these keys, for both databases (psycopg takes three times as long for arrays).
@@ -294,16 +351,17 @@ _OUTCOME_FIELDS = (
     ("started_at", "timestamptz"),
     ("ended_at", "timestamptz"),
     ("not_before", "timestamptz"),
+    ("look_at", "timestamptz"),
 )
 
 _SETTLE = """
     UPDATE relay_recipient SET
         state = o.state, reason = o.reason, reason_detail = o.code, message_id = o.message_id, delivery = o.delivery,
         accepted_at = CASE WHEN o.state = 'accepted' THEN o.ended_at END,
-        attempts = attempts + 1, not_before = o.not_before, lease_id = NULL
+        attempts = attempts + 1, not_before = o.not_before, looks = 0, look_at = o.look_at, lease_id = NULL
     FROM {outcomes} o
     WHERE relay_recipient.id = o.recipient_id AND relay_recipient.state = 'sending'
-        AND relay_recipient.lease_id = %s
+        AND relay_recipient.lease_id = {lease}
     RETURNING relay_recipient.id
 """
 
@@ -317,15 +375,9 @@ _APPEND = """
 """
 
 
-def _record(lease: HeldLease, outcomes: Sequence[Outcome]) -> int:
-    """Settles all rows and appends their attempts; only rows still `sending` under this lease."""
-    data = json.dumps([_as_object(outcome) for outcome in outcomes])
-    return _record_postgresql(lease, data) if _is_postgresql() else _record_sqlite(lease, data)
-
-
-def _as_object(outcome: Outcome) -> dict[str, Any]:
+def _as_object(outcome: Outcome, moment: Callable[[datetime], str]) -> dict[str, Any]:
     not_before = outcome.ended_at + timedelta(seconds=outcome.retry_in) if outcome.state == State.PENDING else None
-    moment = str if _is_postgresql() else _sqlite_datetime
+    look_at = first_look(outcome.reason, outcome.ended_at) if outcome.state == State.UNKNOWN else None
     return {
         "recipient_id": outcome.recipient_id,
         "state": outcome.state,
@@ -340,29 +392,88 @@ def _as_object(outcome: Outcome) -> dict[str, Any]:
         "started_at": moment(outcome.started_at),
         "ended_at": moment(max(outcome.started_at, outcome.ended_at)),
         "not_before": not_before and moment(not_before),
+        "look_at": look_at and moment(look_at),
     }
 
 
-def _record_postgresql(lease: HeldLease, data: str) -> int:
-    fields = ", ".join(f"{name} {type_}" for name, type_ in _OUTCOME_FIELDS)
-    statement = (
-        f"WITH o AS MATERIALIZED (SELECT * FROM json_to_recordset(%s::json) AS o({fields})),"
-        f" settled AS ({_SETTLE.format(outcomes='o')})"
-        + _APPEND.format(outcomes="o", settled="(SELECT id FROM settled)")
+_TURN = """
+    WITH fence AS (  -- locks the lease against a take-over; nothing is done below without it
+        SELECT b.status, CASE b.status WHEN 'sending' THEN coalesce(b.slice_ends_at_row, {last_row}) END AS last_row
+        FROM relay_lease l JOIN relay_bulksend b ON b.id = l.bulk_send_id
+        WHERE l.id = %(lease)s AND l.released_at IS NULL FOR SHARE OF l
+    ), o AS MATERIALIZED (
+        SELECT o.* FROM fence, json_to_recordset(%(outcomes)s::json) AS o({fields})
+    ), settled AS (
+        {settle}
+    ), appended AS (
+        {append}
+    ), came_back AS (
+        SELECT id FROM relay_recipient
+        WHERE %(look_back)s AND bulk_send_id = %(bulk_send)s AND not_before <= statement_timestamp()
+            AND "row" <= (SELECT last_row FROM fence)
+        ORDER BY not_before LIMIT %(wanted)s FOR UPDATE SKIP LOCKED
+    ), fresh AS (
+        SELECT id FROM relay_recipient
+        WHERE bulk_send_id = %(bulk_send)s AND "row" > %(after)s AND "row" <= (SELECT last_row FROM fence)
+            AND state = 'pending' AND not_before IS NULL
+        ORDER BY "row" LIMIT %(wanted)s FOR UPDATE SKIP LOCKED
+    ), picked AS (
+        SELECT id, FALSE AS is_fresh FROM came_back
+        UNION ALL (SELECT id, TRUE FROM fresh LIMIT %(wanted)s - (SELECT count(*) FROM came_back))
+    ), claimed AS (
+        UPDATE relay_recipient r SET state = 'sending', lease_id = %(lease)s, not_before = NULL, reason = '',
+            reason_detail = '', sending_since = statement_timestamp()
+        FROM picked WHERE r.id = picked.id
+        RETURNING picked.is_fresh, r.id, r."row", r.attempts, r.email, r.variables
     )
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [data, lease.id])
-        return cast(int, cursor.rowcount)
+    SELECT fence.status, (SELECT count(*) FROM settled), claimed.* FROM fence LEFT JOIN claimed ON TRUE
+""".format(
+    last_row=LAST_ROW,
+    fields=", ".join(f"{name} {type_}" for name, type_ in _OUTCOME_FIELDS),
+    settle=_SETTLE.format(outcomes="o", lease="%(lease)s"),
+    append=_APPEND.format(outcomes="o", settled="(SELECT id FROM settled)"),
+)
 
 
 def _record_sqlite(lease: HeldLease, data: str) -> int:
     columns = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name, _type in _OUTCOME_FIELDS)
     outcomes = f"(SELECT {columns} FROM json_each(%s))"
     with connection.cursor() as cursor:
-        cursor.execute(_SETTLE.format(outcomes=outcomes), [data, lease.id])
+        cursor.execute(_SETTLE.format(outcomes=outcomes, lease="%s"), [data, lease.id])
         settled = json.dumps([row[0] for row in cursor.fetchall()])
         cursor.execute(_APPEND.format(outcomes=outcomes, settled="(SELECT value FROM json_each(%s))"), [data, settled])
         return cast(int, cursor.rowcount)
+
+
+# --- when the relay's log is asked ----------------------------------------------------------------------------
+
+
+def seconds_until_look(reason: str, looks_made: int) -> float:
+    """From the end of an unknown attempt until its next look: RELAY_SETTLEMENT_LOOKS[looks_made].
+
+    The last one, which may call a message absent, comes after the last moment at which a worker that was taken for
+    dead could still have called: its lease and the time-out of a call.
+    """
+    looks = settings.RELAY_SETTLEMENT_LOOKS
+    seconds = float(looks[looks_made])
+    if reason == reasons.WORKER_LOST and looks_made == len(looks) - 1:
+        return max(seconds, settings.RELAY_LEASE_SECONDS + settings.RELAY_TIMEOUT_SECONDS)
+    return seconds
+
+
+def first_look(reason: str, ended_at: datetime) -> datetime:
+    return ended_at + timedelta(seconds=seconds_until_look(reason, 0))
+
+
+def next_look_in(bulk_send_id: int) -> float | None:
+    """Seconds until the next look for an unknown row is due (≤ 0: now); None when none is to be made."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT min(look_at), {_now()} FROM relay_recipient WHERE bulk_send_id = %s AND look_at IS NOT NULL",
+            [bulk_send_id],
+        )
+        due, now = cursor.fetchone()
+    return None if due is None else (_as_datetime(due) - _as_datetime(now)).total_seconds()
 
 
 # --- whole bulk sends ---------------------------------------------------------------------------------------
@@ -394,19 +505,60 @@ def left_by_others(bulk_send_id: int) -> Left:
     # Asked before the rows: who ends in between has returned his rows by then.
     workers = Lease.objects.filter(bulk_send_id=bulk_send_id, released_at=None).exists()
     due = Q(not_before=None) | Q(not_before__lte=Now())
-    if Recipient.objects.filter(due, bulk_send_id=bulk_send_id, state=State.PENDING).exists():
+    if _reachable(bulk_send_id).filter(due, state=State.PENDING).exists():
         return Left.ROWS
     return Left.WORKERS if workers else Left.NOTHING
 
 
+def _reachable(bulk_send_id: int) -> RecipientQuerySet:
+    """Its rows, without those that wait until the first slice has been judged."""
+    rows = Recipient.objects.filter(bulk_send_id=bulk_send_id)
+    slice_end = BulkSend.objects.values_list("slice_ends_at_row", flat=True).get(pk=bulk_send_id)
+    return rows if slice_end is None else rows.filter(row__lte=slice_end)
+
+
+def judge_first_slice(bulk_send_id: int) -> bool:
+    """When all of the first slice has been called: lets the rest go, or pauses the bulk send. True: the rest may go."""
+    with transaction.atomic():
+        bulk_send = BulkSend.objects.select_for_update().get(pk=bulk_send_id)
+        if bulk_send.slice_ends_at_row is None or bulk_send.status != BulkSend.Status.SENDING:
+            return False
+        counts = _reachable(bulk_send_id).counts()
+        if counts[State.PENDING] or counts[State.SENDING]:
+            return False
+        bad = counts[State.REFUSED] + counts[State.UNKNOWN]
+        outcomes = bad + counts[State.ACCEPTED]
+        if bad > bulk_send.first_slice_max_refused * outcomes:
+            told: dict[str, Any] = {
+                "outcomes": outcomes,
+                "refused": counts[State.REFUSED],
+                "unknown": counts[State.UNKNOWN],
+            }
+            bulk_send.pause(reasons.FIRST_SLICE, **told)
+            return False
+        bulk_send.slice_ends_at_row = None
+        bulk_send.save(update_fields=["slice_ends_at_row"])
+        return True
+
+
 def start_due() -> list[int]:
-    """Lets what is scheduled and due begin; returns the ids that this call, and no other, started."""
+    """Lets what is scheduled and due begin; returns the ids that this call, and no other, started.
+
+    What is due for too long waits for a person: a reminder that arrives a day late may be worse than none.
+    """
     started = []
-    for bulk_send_id in BulkSend.objects.due().values_list("pk", flat=True):
+    for bulk_send_id, scheduled_at in BulkSend.objects.due().values_list("pk", "scheduled_at"):
+        late = _pause_missed(bulk_send_id, cast(datetime, scheduled_at))  # what is due has an hour
         # The status is asked again by the UPDATE itself: of two hosts one starts it.
-        if BulkSend.objects.due().filter(pk=bulk_send_id).update(status=BulkSend.Status.SENDING):
+        if not late and BulkSend.objects.due().filter(pk=bulk_send_id).update(status=BulkSend.Status.SENDING):
             started.append(bulk_send_id)
     return started
+
+
+def _pause_missed(bulk_send_id: int, scheduled_at: datetime) -> bool:
+    told = {"scheduled_at": timezone.localtime(scheduled_at).strftime("%Y-%m-%d %H:%M %Z")}
+    missed = BulkSend.objects.missed().filter(pk=bulk_send_id, scheduled_at=scheduled_at)
+    return bool(missed.update(status=BulkSend.Status.PAUSED, reason=reasons.MISSED, reason_params=told))
 
 
 def lift_pauses() -> int:
@@ -416,11 +568,30 @@ def lift_pauses() -> int:
     )
 
 
-def cancel(bulk_send: BulkSend) -> None:
-    """Cancels it from any state before `done`; what has not left is excluded, what is in flight finishes."""
+def cancel(bulk_send: BulkSend) -> int:
+    """Cancels it from any state before `done`; what has not left is excluded, what is in flight finishes.
+
+    Returns how many rows it excluded.
+    """
     with transaction.atomic():
         bulk_send.cancel()
-        _exclude(bulk_send.pk, reasons.CANCELLED)
+        return _exclude(bulk_send.pk, reasons.CANCELLED)
+
+
+def retry_refused(bulk_send_id: int, codes: Sequence[str]) -> int:
+    """Refused rows with one of these codes of the relay go again; `relay.decisions` asks and records who wants it.
+
+    An address that was suppressed meanwhile stays refused: a worker that is sending looks for those no more.
+    """
+    suppressed = Suppression.objects.filter(Q(until=None) | Q(until__gt=Now()), email=Lower(OuterRef("email")))
+    return Recipient.objects.filter(
+        ~Exists(suppressed), bulk_send_id=bulk_send_id, state=State.REFUSED, reason_detail__in=list(codes)
+    ).update(state=State.PENDING, reason="", reason_detail="", not_before=Now())
+
+
+def refused_by_code(bulk_send_id: int) -> dict[str, int]:
+    refused = Recipient.objects.filter(bulk_send_id=bulk_send_id, state=State.REFUSED).order_by("reason_detail")
+    return dict(refused.values_list("reason_detail").annotate(n=Count("pk")))
 
 
 def _exclude_leftovers_of_cancelled(bulk_send_id: int) -> None:
@@ -432,8 +603,8 @@ def _exclude_leftovers_of_cancelled(bulk_send_id: int) -> None:
             _exclude(bulk_send_id, reasons.CANCELLED)
 
 
-def _exclude(bulk_send_id: int, reason: str) -> None:
-    Recipient.objects.filter(bulk_send_id=bulk_send_id, state=State.PENDING).update(
+def _exclude(bulk_send_id: int, reason: str) -> int:
+    return Recipient.objects.filter(bulk_send_id=bulk_send_id, state=State.PENDING).update(
         state=State.EXCLUDED, reason=reason, reason_detail="", not_before=None
     )
 
@@ -488,44 +659,25 @@ def conclude(bulk_send_id: int) -> str:
         return bulk_send.status
 
 
-# --- what the two databases say differently -----------------------------------------------------------------
+def go_on_after_settlement(bulk_send_id: int) -> None:
+    """A bulk send that only waited for its unknown rows sends again what came back, or ends. Cheap to ask."""
+    with transaction.atomic():
+        bulk_send = BulkSend.objects.select_for_update().get(pk=bulk_send_id)
+        if bulk_send.status != BulkSend.Status.SETTLING:
+            return  # sending: its worker concludes it; else a person decides
+        rows = Recipient.objects.filter(bulk_send_id=bulk_send_id)
+        if rows.filter(not_before__isnull=False).exists():
+            bulk_send.send_what_came_back()
+        elif not rows.filter(look_at__isnull=False).exists():
+            conclude(bulk_send_id)
+
+
+# --- small things ---------------------------------------------------------------------------------------------
 
 
 def _ticks() -> float:
     """Seconds on a clock that nobody sets and that goes on while the machine is suspended."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
-
-def _is_postgresql() -> bool:
-    return connection.vendor == "postgresql"
-
-
-def _now() -> str:
-    """The database's clock as SQL; on PostgreSQL at the statement's start, not the transaction's, and not
-    `clock_timestamp()`, with which the planner uses no index."""
-    return "statement_timestamp()" if _is_postgresql() else "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
-
-
-def _now_plus() -> str:
-    """The database's clock plus a parameter in seconds, as SQL."""
-    if _is_postgresql():
-        return "statement_timestamp() + %s * interval '1 second'"
-    return "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', %s || ' seconds')"
-
-
-def _lock(mode: str) -> str:
-    # SQLite has one writer at a time, from BEGIN IMMEDIATE on: nothing to lock.
-    return f" FOR {mode}" if _is_postgresql() else ""
-
-
-def _as_datetime(value: datetime | str) -> datetime:
-    """SQLite gives text or naive datetimes, depending on the column; both are UTC."""
-    moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _sqlite_datetime(value: datetime) -> str:
-    return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
 
 
 def _text(value: str, limit: int) -> str:

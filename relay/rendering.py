@@ -101,7 +101,7 @@ def _tags(text: str, part: str) -> Iterator[_Tag]:
 
 def _tag(inner: str, at: int, end: int, opening: str, text: str, part: str) -> _Tag:
     kind = inner[:1]
-    if kind == "!":
+    if kind == "!" and inner != "!":  # pystache takes an empty comment for a variable
         return _Tag("!", "", at, end)
     if kind == "=":
         return _Tag("=", _delimiters(inner, at, text, part), at, end)
@@ -111,7 +111,7 @@ def _tag(inner: str, at: int, end: int, opening: str, text: str, part: str) -> _
         name = inner[1:].strip()
     else:
         kind, name = "", inner
-    if not name or opening in name or re.search(r"[{}\r\n]", name):
+    if not name or name == "!" or opening in name or re.search(r"[{}\r\n]", name):
         raise _problem("bad_tag", text, part, at, tag=_short(inner))
     return _Tag(kind, name, at, end)
 

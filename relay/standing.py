@@ -10,7 +10,9 @@ from django.db.models import Sum
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
+from relay import quotas
 from relay.models import BulkSend, Lease, Recipient
+from relay.orders import window_of
 
 # A cell that begins like this is computed by spreadsheets.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -19,8 +21,15 @@ RESULT_COLUMNS = ("row", "email", "state", "reason", "message_id", "delivery", "
 
 
 def standing(bulk_send: BulkSend) -> dict[str, Any]:
-    """The keys of `bulk status --json`. Counted from the rows at this moment; rate and flight as of the last second."""
+    """The keys of `bulk status --json`. Counted from the rows at this moment; rate and flight as of the last second.
+
+    `in_flight` of a bulk send that is not being sent is exact a second after it was stopped: workers give back at once
+    what waits for its call, so what is `sending` then is really under way.
+    """
     counts = Recipient.objects.filter(bulk_send=bulk_send).counts()
+    unknown = Recipient.objects.filter(bulk_send=bulk_send, state=Recipient.State.UNKNOWN)
+    forecast = quotas.forecast(bulk_send)
+    window = window_of(bulk_send)
     alive = Lease.objects.filter(bulk_send=bulk_send, released_at=None, expires_at__gt=Now())
     now = alive.aggregate(in_flight=Sum("calls_in_flight", default=0), rate=Sum("calls_per_second", default=0.0))
     left = counts[Recipient.State.PENDING] + counts[Recipient.State.SENDING]
@@ -33,9 +42,14 @@ def standing(bulk_send: BulkSend) -> dict[str, Any]:
         "resume_at": bulk_send.resume_at.isoformat() if bulk_send.resume_at else None,
         "total": bulk_send.total,
         **counts,
-        "in_flight": now["in_flight"],
+        "in_flight": now["in_flight"] if bulk_send.status == BulkSend.Status.SENDING else counts["sending"],
         "rate_per_second": round(now["rate"], 1),
         "eta_seconds": round(left / now["rate"]) if now["rate"] else None,
+        "max_rate": bulk_send.max_rate,
+        "window": window.name if window else None,
+        "fits_now": forecast.fits_now,
+        "quotas": forecast.quotas,
+        "unknown_for_a_person": unknown.filter(look_at=None).count() if counts["unknown"] else 0,
     }
 
 

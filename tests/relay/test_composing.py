@@ -11,6 +11,7 @@ from relay import creating
 from relay.composing import Composer
 from relay.models import BulkSend
 from relay_client import Accepted, Address, Message, Recipient, TemplateMessage
+from tests.relay.rows import new_bulk_send
 
 pytestmark = pytest.mark.django_db
 
@@ -18,18 +19,8 @@ ANA = "ana@example.com"
 
 
 def bulk_send(**fields) -> BulkSend:
-    return BulkSend.objects.create(
-        **{
-            "name": "Cobranza",
-            "template_id": "aviso",
-            "template_subject": "Hola {{nombre}}",
-            "template_html": "<p>{{nombre}} debe {{{monto}}}</p>",
-            "file_name": "lista.csv",
-            "address_column": "correo",
-            "total": 1,
-        }
-        | fields
-    )
+    texts = {"template_subject": "Hola {{nombre}}", "template_html": "<p>{{nombre}} debe {{{monto}}}</p>"}
+    return new_bulk_send(**texts | fields)
 
 
 def composed(variables: dict[str, str], **fields):

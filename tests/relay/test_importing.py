@@ -20,24 +20,15 @@ from relay.importing import Findings, import_recipients
 from relay.models import BulkSend, Recipient, Suppression
 from relay.recipients import open_recipients
 from relay.rendering import compile_template
+from tests.relay.rows import new_bulk_send
 
 pytestmark = pytest.mark.django_db
 
 
 def imported(path: Path, html: str = "", **fields) -> tuple[BulkSend, Findings]:
     file = open_recipients(path)
-    bulk_send = BulkSend.objects.create(
-        **{
-            "name": "Cobranza",
-            "template_id": "aviso",
-            "template_html": html,
-            "file_name": path.name,
-            "address_column": file.header[file.address_column],
-            "columns": list(file.columns),
-            "total": 0,
-        }
-        | fields
-    )
+    understood = {"address_column": file.header[file.address_column], "columns": list(file.columns)}
+    bulk_send = new_bulk_send(**{"status": "draft", "template_html": html, **understood} | fields)
     with transaction.atomic():
         return bulk_send, import_recipients(bulk_send, file, compile_template("", html))
 
@@ -175,6 +166,9 @@ def test_a_new_recipient_has_never_been_called(written):
         "attempts": 0,
         "not_before": None,
         "sending_since": None,
+        "looks": 0,
+        "look_at": None,
+        "settled": False,
         "lease_id": None,
     }
 

@@ -1,6 +1,8 @@
-"""Workers come, claim, record, die, are taken over and wake up again, in any order: the ledger stays the truth.
+"""Workers come, claim, call, record, die, are taken over and wake up again; settlers and people decide on what is
+unknown; all in any order: the ledger stays the truth.
 
-A plain model in Python says after every step what each row must be.
+A plain model in Python says after every step what each row must be, and knows what nobody else does: which messages
+the relay really has. No row is ever claimed again once the relay has its message.
 """
 
 from dataclasses import dataclass, field
@@ -21,9 +23,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from relay import ledger, reasons
+from relay import ledger, reasons, verdicts
 from relay.ledger import HeldLease, LeaseLost, Outcome
-from relay.models import Attempt, BulkSend, Lease, Recipient, WrongState
+from relay.models import Attempt, BulkSend, Lease, Recipient, Settlement, WrongState
+from relay.verdicts import Due, Verdict
+from tests.relay.rows import new_bulk_send
 
 FIELDS = {
     "accepted": {"message_id": "m", "delivery": "/d"},
@@ -31,8 +35,9 @@ FIELDS = {
     "unknown": {"reason": reasons.NO_ANSWER},
     "pending": {"reason": reasons.NOT_CONNECTED, "retry_in": 3600.0},
 }
-# Most often a row comes back, so that runs last longer than their rows.
-ANSWERS = st.lists(st.sampled_from(["pending", "pending", *FIELDS]), max_size=4)
+# Most often a row comes back or is unknown, so that runs last longer than their rows.
+ANSWERS = st.lists(st.sampled_from(["pending", "pending", "unknown", "unknown but it arrived", *FIELDS]), max_size=4)
+SAYS = st.lists(st.sampled_from(["truth", "truth", "later", "never"]), min_size=5)
 WORKER = st.integers(0, 2)
 
 
@@ -45,6 +50,11 @@ class Row:
     came_back: bool = False  # found by whoever comes next, wherever his cursor stands
     holder: int | None = None  # lease id
     outcomes: list[str] = field(default_factory=list)  # one for each call that ended, in whatever way
+    called: bool = False  # under the lease that holds it
+    arrived: int = 0  # messages of it that the relay has
+    looks: int = 0
+    sought: bool = False  # a look is planned
+    verdicts: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -63,6 +73,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.workers: list[Worker] = []
         self.expired: list[Worker] = []
         self.lost: list[Worker] = []
+        self.settlers: list[list[Due]] = []  # looks that were claimed and not made yet
         self.status = "sending"
         self.turns = 0  # since somebody decided something
 
@@ -70,23 +81,13 @@ class LedgerMachine(RuleBasedStateMachine):
         transaction.set_rollback(True)
         self.savepoint.__exit__(None, None, None)
 
-    @initialize(rows=st.integers(3, 12), wanted=st.integers(1, 5))
-    def begin(self, rows, wanted):
-        self.bulk_send = BulkSend.objects.create(
-            name="Cobranza",
-            status="sending",
-            template_id="aviso",
-            template_html="",
-            file_name="lista.csv",
-            address_column="correo",
-            total=rows,
-        )
-        recipients = Recipient.objects.bulk_create(
-            Recipient(bulk_send=self.bulk_send, row=row, email=f"p{row}@example.com", variables={}, state="pending")
-            for row in range(2, rows + 2)
-        )
-        self.rows = {recipient.pk: Row() for recipient in recipients}
+    @initialize(rows=st.integers(3, 12), wanted=st.integers(1, 5), answers=ANSWERS, looks=st.integers(1, 2))
+    def begin(self, rows, wanted, answers, looks):
+        self.looks = looks  # after so many a message may be called absent
+        self.bulk_send = new_bulk_send(rows)
+        self.rows = {pk: Row() for pk in self.bulk_send.recipients.values_list("pk", flat=True)}
         self._take_turn(0, [], wanted, False)
+        self._take_turn(0, answers, wanted, False)
 
     # --- Workers. The turn stands here three times because it is what workers do most.
 
@@ -120,11 +121,23 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(number=WORKER)
     def release(self, number):
         worker = self._worker(number)
+        # Whoever ends in order records first what may have left.
+        under_way = [pk for pk in worker.held if self.rows[pk].called]
+        self._record(worker, [self._outcome(worker, pk, self._possible(pk, "accepted")) for pk in under_way])
         ledger.release(worker.lease)
         self._leave(worker)
         for row in self._held_by(worker):
             row.state, row.holder, row.due, row.came_back = "pending", None, True, True
         self._exclude_leftovers()
+
+    @rule(number=WORKER, arrives=st.booleans(), which=st.integers(0, 4))
+    def call(self, number, arrives, which):
+        """The call leaves. Whether the relay has it now is known to nobody until an answer is recorded."""
+        worker = self._worker(number)
+        uncalled = [pk for pk in worker.held if not self.rows[pk].called]
+        for pk in uncalled[which : which + 1]:
+            self.rows[pk].called = True
+            self.rows[pk].arrived += arrives
 
     @rule(number=WORKER)
     def heartbeat(self, number):
@@ -144,8 +157,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for expected in (len(held), 0):
             assert ledger.take_over_expired(lambda *_: ("avisos@example.com", "Aviso")) == expected
         for row in held:
-            row.state, row.holder = "unknown", None
-            row.outcomes.append("unknown")
+            self._note_outcome(row, "unknown")
         self._exclude_leftovers()
         self.lost += self.expired
         self.expired.clear()
@@ -163,6 +175,86 @@ class LedgerMachine(RuleBasedStateMachine):
         }
         with pytest.raises(LeaseLost), transaction.atomic():
             acts[act]()
+
+    # --- Settlement
+
+    @precondition(lambda self: any(row.sought for row in self.rows.values()))
+    @rule()
+    def looks_come_due(self):
+        """Also those that a settler has claimed and forgotten."""
+        past = timezone.now() - timedelta(seconds=1)
+        self.bulk_send.recipients.filter(look_at__isnull=False).update(look_at=past)
+        self.settlers.append(verdicts.claim_looks(self.bulk_send.pk, 5))
+        assert all(self.rows[due.recipient_id].sought for due in self.settlers[-1])
+
+    @precondition(lambda self: self.settlers)
+    @rule(number=st.integers(0, 5), says=SAYS)
+    def make_looks(self, number, says):
+        """The log tells the truth, or nothing for now, or nothing at all: then a person has to decide."""
+        batch = self.settlers.pop(number % len(self.settlers))
+        found = [self._verdict(due, say) for due, say in zip(batch, says, strict=False)]
+        current = [verdict for verdict in found if self._as_it_was(verdict.due)]
+        with transaction.atomic():
+            assert verdicts.record(found) == current
+            for verdict in current:
+                self._note_verdict(self.rows[verdict.due.recipient_id], verdict)
+            self._go_on()
+            ledger.go_on_after_settlement(self.bulk_send.pk)
+
+    @precondition(lambda self: any(row.sought for row in self.rows.values()))
+    @rule(says=SAYS, times=st.integers(1, 2))
+    def settle(self, says, times):
+        """As a pass does it: claimed and made at once. Twice is often enough to call a message absent."""
+        for _ in range(times):
+            self.looks_come_due()
+            self.make_looks(-1, says)
+
+    @precondition(lambda self: any(row.state == "unknown" for row in self.rows.values()))
+    @rule(which=st.integers(0, 11))
+    def person_decides(self, which):
+        pk, row = list(self.rows.items())[which % len(self.rows)]
+        was_unknown = row.state == "unknown"
+        recipient = Recipient.objects.get(pk=pk)
+        decided = verdicts.decide(recipient, sent=row.arrived > 0, note="Llamé.", by=None, actor="Ana")
+        assert decided == was_unknown
+        if was_unknown:
+            self._note_verdict(row, None, looks=row.looks)
+            self._go_on()
+
+    def _verdict(self, due, says):
+        row = self.rows[due.recipient_id]
+        if says == "truth" and row.arrived:
+            found = Verdict(due, Settlement.Verdict.ACCEPTED, reasons.FOUND, delivery=f"/d/{due.attempt_id}")
+            found.accepted_at = due.ended_at
+            return found
+        if says == "truth" and due.looks + 1 >= self.looks:
+            absent = Settlement.Verdict.EXCLUDED if self.status == "cancelled" else Settlement.Verdict.RETURNED
+            return Verdict(due, absent, reasons.ABSENT)
+        next_look = None if says == "never" else timezone.now() + timedelta(hours=1)
+        return Verdict(due, Settlement.Verdict.UNKNOWN, reasons.NOT_YET, next_look=next_look)
+
+    def _as_it_was(self, due):
+        row = self.rows[due.recipient_id]
+        return row.state == "unknown" and (row.looks, len(row.outcomes)) == (due.looks, due.attempts)
+
+    def _note_verdict(self, row, verdict, looks=None):
+        """Without a verdict it is that of a person, who knows the truth."""
+        absent = "excluded" if self.status == "cancelled" else "returned"
+        said = verdict.verdict if verdict else "accepted" if row.arrived else absent
+        row.verdicts.append(str(said))
+        row.looks = row.looks + 1 if looks is None else looks
+        row.sought = said == "unknown" and verdict.next_look is not None
+        row.state = "pending" if said == "returned" else str(said)
+        row.due = row.came_back = said == "returned"
+
+    def _go_on(self):
+        """What only waited for its unknown rows sends again what came back, or ends."""
+        if self.status != "settling":
+            return
+        if any(row.state == "pending" for row in self.rows.values()):
+            self.status = "sending"
+        elif not any(row.sought for row in self.rows.values()):
+            self._conclude()
 
     # --- Time and people
 
@@ -194,10 +286,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def conclude(self):
+        self._conclude()
+        assert ledger.conclude(self.bulk_send.pk) == self.status
+
+    def _conclude(self):
         states = {row.state for row in self.rows.values()}
         if self.status in ("sending", "settling") and not states & {"pending", "sending"}:
             self.status = "settling" if "unknown" in states else "done"
-        assert ledger.conclude(self.bulk_send.pk) == self.status
 
     # --- What must hold after each step
 
@@ -217,8 +312,24 @@ class LedgerMachine(RuleBasedStateMachine):
             written[pk].append(outcome)
         assert written == {pk: row.outcomes for pk, row in self.rows.items()}
         for row in self.rows.values():
-            # Only a call that was proven not to have left may be followed by another.
-            assert set(row.outcomes[:-1]) <= {"returned"}
+            # Only a call that was proven not to have left, or not to have arrived, may be followed by another.
+            assert set(row.outcomes[:-1]) <= {"returned", "unknown"}
+            assert row.outcomes[:-1].count("unknown") <= row.verdicts.count("returned")
+
+    @invariant()
+    def the_ledger_never_says_what_is_not_so(self):
+        for row in self.rows.values():
+            assert row.arrived <= 1
+            assert row.arrived == {"accepted": 1, "refused": 0, "pending": 0, "excluded": 0}.get(row.state, row.arrived)
+
+    @invariant()
+    def every_verdict_is_kept(self):
+        written: dict[int, list[str]] = {pk: [] for pk in self.rows}
+        for pk, verdict in Settlement.objects.order_by("pk").values_list("recipient_id", "verdict"):
+            written[pk].append(verdict)
+        assert {pk: sorted(found) for pk, found in written.items()} == {
+            pk: sorted(row.verdicts) for pk, row in self.rows.items()
+        }
 
     @invariant()
     def the_status_is_what_was_decided(self):
@@ -238,17 +349,32 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _take_turn(self, number, answers, wanted, sweep):
         worker = self._worker(number)
-        outcomes = [self._outcome(worker, pk, state) for pk, state in zip(worker.held, answers, strict=False)]
+        states = [(pk, self._possible(pk, answer)) for pk, answer in zip(worker.held, answers, strict=False)]
+        self._record(worker, [self._outcome(worker, pk, state) for pk, state in states], wanted, sweep)
+        self.turns += 1
+
+    def _record(self, worker, outcomes, wanted=0, sweep=False):
         turn = ledger.take_turn(worker.lease, outcomes, wanted, sweep=sweep)
         assert (turn.recorded, turn.status) == (len(outcomes), self.status)
         for outcome in outcomes:
-            row = self.rows[outcome.recipient_id]
-            row.state, row.holder, row.due = outcome.state, None, outcome.state != "pending"
-            row.came_back = outcome.state == "pending"
-            row.outcomes.append("returned" if outcome.state == "pending" else outcome.state)
+            self._note_outcome(self.rows[outcome.recipient_id], outcome.state)
         worker.last = outcomes or worker.last
         self._note_claimed(worker, turn.claimed, wanted, sweep)
-        self.turns += 1
+
+    def _possible(self, pk, answer):
+        """The answer to a call, as far as it can be so. One that has not left yet leaves now."""
+        row = self.rows[pk]
+        if not row.called:
+            row.arrived += answer in ("accepted", "unknown but it arrived")
+            return answer.partition(" ")[0]
+        return answer if answer in FIELDS and (answer == "accepted") == (row.arrived == 1) else "unknown"
+
+    def _note_outcome(self, row, state):
+        row.state, row.holder, row.called = state, None, False
+        row.came_back = state == "pending"
+        row.due = not row.came_back  # one that came back waits for its hour
+        row.looks, row.sought = 0, state == "unknown"
+        row.outcomes.append("returned" if state == "pending" else state)
 
     def _note_claimed(self, worker, claimed, wanted, sweep):
         free = {pk for pk, row in self.rows.items() if row.state == "pending" and row.due}
@@ -261,7 +387,9 @@ class LedgerMachine(RuleBasedStateMachine):
         assert len(claimed) <= wanted
         for row in claimed:
             assert row.attempts == len(self.rows[row.id].outcomes)
+            assert self.rows[row.id].arrived == 0  # the relay does not have it
             self.rows[row.id].state, self.rows[row.id].holder = "sending", worker.lease.id
+            self.rows[row.id].called = False
         worker.held = [pk for pk, row in self.rows.items() if row.holder == worker.lease.id]
 
     def _outcome(self, worker, pk, state):

@@ -8,8 +8,10 @@ import pytest
 from django.db import DataError, OperationalError, connection
 
 from relay import ledger, sending
+from relay.calling import Progress, Tally
 from relay.composing import Composer
 from relay.ledger import LeaseLost
+from relay.lost_workers import take_over_expired
 from relay.models import Attempt, BulkSend, Lease, Recipient
 from tests.sandbox import Sandbox
 
@@ -47,8 +49,8 @@ def bulk_send(sandbox: Sandbox, settings: Any) -> BulkSend:
     return bulk_send
 
 
-def drain(bulk_send: BulkSend, progress: sending.Progress | None = None) -> sending.Tally:
-    async def run() -> sending.Tally:
+def drain(bulk_send: BulkSend, progress: Progress | None = None) -> Tally:
+    async def run() -> Tally:
         async with asyncio.timeout(60):
             return await sending.drain(bulk_send.pk, stop=asyncio.Event(), progress=progress)
 
@@ -100,7 +102,7 @@ def test_what_could_not_be_recorded_is_never_called_again(
     assert {state_of(bulk_send)[email] for email in called} == {"sending"}
     # The lease was not given back: when it has run out those rows are unknown, and only the others are sent.
     Lease.objects.update(expires_at="2020-01-01T00:00:00Z")
-    sending.take_over_expired()
+    take_over_expired()
     assert {state_of(bulk_send)[email] for email in called} == {"unknown"}
     drain(bulk_send)
     assert max(sandbox.accepted().values()) == 1
@@ -127,7 +129,7 @@ def test_a_lost_lease_stops_the_worker_and_writes_nothing(
     sandbox.faults(latency_ms=30)
     progress_seen = 0
 
-    def lose(tally: sending.Tally, in_flight: int) -> None:
+    def lose(tally: Tally, in_flight: int) -> None:
         nonlocal progress_seen
         progress_seen += 1
         if progress_seen == 3:
@@ -135,7 +137,7 @@ def test_a_lost_lease_stops_the_worker_and_writes_nothing(
 
     def lose_the_lease() -> None:
         Lease.objects.update(expires_at="2020-01-01T00:00:00Z")
-        sending.take_over_expired()
+        take_over_expired()
         connection.close()
 
     with pytest.raises(LeaseLost):

@@ -8,30 +8,20 @@ from django.utils import timezone
 
 from relay import ledger, reasons, standing
 from relay.models import BulkSend, Lease, Recipient
+from tests.relay.rows import add_recipients, new_bulk_send
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
 def bulk_send() -> BulkSend:
-    return BulkSend.objects.create(
-        name="Cobranza de marzo",
-        status="sending",
-        template_id="aviso",
-        template_html="",
-        file_name="lista.csv",
-        address_column="correo",
-        total=6,
-    )
+    return new_bulk_send(total=6)
 
 
 @pytest.fixture
 def in_every_state(bulk_send) -> BulkSend:
     """Row 2 accepted, 3 refused, 4 unknown, 5 sending, 6 pending, 7 excluded."""
-    Recipient.objects.bulk_create(
-        Recipient(bulk_send=bulk_send, row=row, email=f"persona{row}@example.com", variables={}, state="pending")
-        for row in (7, 6, 5, 4, 3, 2)
-    )
+    add_recipients(bulk_send, 7, 6, 5, 4, 3, 2)
     bulk_send.recipients.filter(row=7).update(state="excluded", reason=reasons.SUPPRESSED, reason_detail="=1+1")
     lease = ledger.acquire(bulk_send.pk)
     claimed = ledger.take_turn(lease, [], 4).claimed
@@ -101,10 +91,7 @@ def test_a_pause_is_told_with_its_reason_and_its_end(in_every_state):
 
 
 def test_the_standing_of_one_bulk_send_knows_nothing_of_another(in_every_state):
-    other = BulkSend.objects.create(
-        name="Otro", template_id="a", template_html="", file_name="b.csv", address_column="c", total=0
-    )
-    found = standing.standing(other)
+    found = standing.standing(new_bulk_send())
     assert sum(found[state] for state in Recipient.State.values) == 0
 
 

@@ -1,0 +1,169 @@
+"""On two connections at the same time, on PostgreSQL: each row still once."""
+
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+
+from relay import ledger
+from relay.ledger import LeaseLost
+from relay.models import Attempt, Lease, Recipient
+from tests.relay.ledger_acts import (
+    HOUR,
+    counts,
+    describe,
+    let_expire,
+    needs_postgresql,
+    outcome,
+    record,
+    rows_claimed,
+)
+from tests.relay.rows import new_bulk_send
+
+pytestmark = pytest.mark.django_db
+
+
+def in_threads(*works):
+    """Runs each work in a thread with a connection of its own; gives their results."""
+
+    def alone(work):
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '10s'")  # a wait that never ends is a failure, not a hang
+            return work()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        return [future.result(timeout=60) for future in [pool.submit(alone, work) for work in works]]
+
+
+def wait_for_a_lock() -> None:
+    """Until another session waits for something that we hold."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with connection.cursor() as cursor:
+            # Not from within our transaction's snapshot of the statistics: locks are always told as they are.
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            if cursor.fetchone()[0]:
+                return
+        time.sleep(0.02)
+    raise AssertionError("nobody waits")
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_workers_who_claim_at_the_same_time_never_get_the_same_row():
+    needs_postgresql()
+    bulk_send = new_bulk_send(600)
+    together = threading.Barrier(4)
+
+    def work():
+        lease = ledger.acquire(bulk_send.pk)
+        rows, idle = [], 0
+        together.wait(timeout=30)
+        while idle < 2:
+            turn = ledger.take_turn(lease, [], 7, sweep=idle > 0)
+            idle = 0 if turn.claimed else idle + 1
+            rows += [claimed.row for claimed in turn.claimed]
+            record(lease, *(outcome(lease, claimed) for claimed in turn.claimed))
+        ledger.release(lease)
+        return rows
+
+    results = in_threads(*[work] * 4)
+    assert sorted(row for rows in results for row in rows) == list(range(2, 602))
+    assert counts(bulk_send) == {"accepted": 600}
+    assert Attempt.objects.count() == 600
+    assert ledger.conclude(bulk_send.pk) == "done"
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_two_who_take_over_at_the_same_time_write_each_attempt_once():
+    needs_postgresql()
+    bulk_send = new_bulk_send(200)
+    for _ in range(4):
+        lease = ledger.acquire(bulk_send.pk)
+        rows_claimed(lease, 50)
+        let_expire(lease)
+    together = threading.Barrier(3)
+
+    def work():
+        together.wait(timeout=30)
+        return ledger.take_over_expired(describe)
+
+    assert sum(in_threads(*[work] * 3)) == 200
+    assert counts(bulk_send) == {"unknown": 200}
+    assert Attempt.objects.count() == 200
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_a_lease_is_not_taken_over_in_the_middle_of_a_turn():
+    needs_postgresql()
+    bulk_send = new_bulk_send(3)
+    lease = ledger.acquire(bulk_send.pk)
+    claimed = ledger.take_turn(lease, [], 3).claimed
+    let_expire(lease)
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            # The turn has checked its lease and waits for this row, while another process looks for expired leases.
+            Recipient.objects.select_for_update().get(pk=claimed[-1].id)
+            turn = pool.submit(in_threads, lambda: record(lease, *(outcome(lease, row) for row in claimed)))
+            wait_for_a_lock()
+            assert in_threads(lambda: ledger.take_over_expired(describe)) == [0]
+        assert turn.result(timeout=30) == [3]
+    assert counts(bulk_send) == {"accepted": 3}
+    assert Lease.objects.get(pk=lease.id).released_at is None
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_a_turn_that_comes_in_the_middle_of_a_take_over_writes_nothing():
+    needs_postgresql()
+    bulk_send = new_bulk_send(6)
+    lease = ledger.acquire(bulk_send.pk)
+    claimed = ledger.take_turn(lease, [], 3).claimed
+    let_expire(lease)
+
+    def late_turn():
+        with pytest.raises(LeaseLost):
+            ledger.take_turn(lease, [outcome(lease, row) for row in claimed], 3)
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            assert ledger.take_over_expired(describe) == 3
+            late = pool.submit(in_threads, late_turn)
+            wait_for_a_lock()
+        late.result(timeout=30)
+    assert counts(bulk_send) == {"unknown": 3, "pending": 3}
+    assert [attempt.outcome for attempt in Attempt.objects.all()] == ["unknown"] * 3
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_two_hosts_start_what_is_due_once():
+    needs_postgresql()
+    due = {new_bulk_send(1, status="pending", scheduled_at=timezone.now() - HOUR).pk for _ in range(10)}
+    started = in_threads(*[ledger.start_due] * 3)
+    assert Counter(id_ for ids in started for id_ in ids) == Counter(due)
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_rows_returned_while_a_cancellation_commits_are_excluded():
+    needs_postgresql()
+    bulk_send = new_bulk_send(10)
+    lease = ledger.acquire(bulk_send.pk)
+    rows_claimed(lease, 4)
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            ledger.cancel(bulk_send)
+            released = pool.submit(in_threads, lambda: ledger.release(lease))
+            time.sleep(0.3)  # it is through, or waits for us
+        released.result(timeout=30)
+    assert counts(bulk_send) == {"excluded": 10}
