@@ -20,7 +20,7 @@ from relay import importing
 from relay.account import open_relay
 from relay.addresses import AddressProblem, check_address
 from relay.headers import conflicting_names
-from relay.models import Attachment, BulkSend, Sender
+from relay.models import Attachment, BulkSend, Recipient, Sender, SendingWindow
 from relay.recipients import RecipientsFile, open_recipients
 from relay.rendering import CompiledTemplate, TemplateProblem, compile_template
 from relay_client import RelayError, RelayMisconfigured, RelayNotFound
@@ -30,7 +30,7 @@ ATTACHMENTS_LIMIT = 10 * 1024 * 1024
 
 
 class Refused(Exception):
-    """The bulk send cannot be created; the text says why and what to do, in the active language."""
+    """What was asked for cannot be done; the text says why and what to do, in the active language."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,10 @@ class Order:
     accept_rejects: bool = False
     allow_repeats: bool = False
     allow_empty: bool = False
+    window: str = ""  # its name; empty: that of the sender, if it has one
+    max_rate: float | None = None
+    first_slice: int = 0
+    first_slice_max_refused: float | None = None  # None: the usual share
     created_by: User | None = None
 
 
@@ -77,6 +81,7 @@ def create_bulk_send(order: Order) -> BulkSend:
     reply_to = _checked_reply_to(order.reply_to)
     attachments = _checked_attachments(order.attachments)
     sender = _allowed_sender(order.sender)
+    window = named_window(order.window) if order.window else None
     file = open_recipients(order.recipients, email_column=order.email_column, name=order.file_name or None)
     template = fetch_template(order.template_id)
     compiled = _compiled(order, template)
@@ -104,11 +109,16 @@ def create_bulk_send(order: Order) -> BulkSend:
         allow_repeats=order.allow_repeats,
         allow_empty=order.allow_empty,
         accept_rejects=order.accept_rejects,
+        max_rate=order.max_rate,
+        first_slice=order.first_slice,
         total=0,
+        window=window,
         scheduled_at=order.scheduled_at,
         scheduled_by=order.created_by if order.scheduled_at else None,
         created_by=order.created_by,
     )
+    if order.first_slice_max_refused is not None:
+        bulk_send.first_slice_max_refused = order.first_slice_max_refused
     _store(bulk_send, file, compiled, attachments)
     return bulk_send
 
@@ -179,6 +189,19 @@ def _allowed_sender(email: str) -> Sender | None:
             % {"email": email}
         )
     return sender
+
+
+def named_window(name: str) -> SendingWindow | None:
+    """`none` is no window. Raises Refused when there is none of that name."""
+    if name.lower() == "none":
+        return None
+    window = SendingWindow.objects.filter(name=name).first()
+    if window is None:
+        raise Refused(
+            _("There is no sending window «%(name)s»: add it with «window add», or choose one of «window list».")
+            % {"name": name}
+        )
+    return window
 
 
 def _from(sender: Sender | None, template: RelayTemplate) -> tuple[str, str]:
@@ -300,7 +323,17 @@ def _settle_status(bulk_send: BulkSend, findings: importing.Findings) -> None:
     bulk_send.total = findings.total
     bulk_send.findings = findings.as_json()
     bulk_send.status = BulkSend.Status.PENDING if ready else BulkSend.Status.DRAFT
+    bulk_send.slice_ends_at_row = _slice_end(bulk_send)
     bulk_send.save()
+
+
+def _slice_end(bulk_send: BulkSend) -> int | None:
+    """The row of the last recipient of the first slice; None when there is no slice, or nobody after it."""
+    if not bulk_send.first_slice:
+        return None
+    valid = bulk_send.recipients.filter(state=Recipient.State.PENDING).order_by("row").values_list("row", flat=True)
+    last_and_next = list(valid[bulk_send.first_slice - 1 : bulk_send.first_slice + 1])
+    return last_and_next[0] if len(last_and_next) == 2 else None
 
 
 def _sha256(path: Path) -> str:

@@ -7,6 +7,7 @@ to a confirmation page: Unfold's buttons are links, and a link must not change a
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.cache import cache
@@ -14,18 +15,30 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils import formats
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from relay import reasons
 from relay.admin import decisions, words
-from relay.admin.decisions import DECISIONS, Decision
+from relay.admin.confirming import Question, ask
+from relay.admin.decisions import DECISIONS, Offer, actor_of
 from relay.admin.downloads import as_download
-from relay.admin.unfolded import ActionVariant, ChangeList, LookingOnly, ModelAdmin, detail_action, display
-from relay.models import BulkSend, Recipient, WrongState
+from relay.admin.recipients import FOR_A_PERSON
+from relay.admin.unfolded import (
+    ActionVariant,
+    ChangeList,
+    LookingOnly,
+    ModelAdmin,
+    TabularInline,
+    detail_action,
+    display,
+)
+from relay.creating import Refused
+from relay.models import BulkSend, Decision, Recipient, WrongState
+from relay.orders import window_of
 from relay.standing import standing
 
 State = Recipient.State
@@ -68,7 +81,7 @@ def _count_cell(bulk_send: Any, state: str) -> SafeString:
     return format_html('<span class="relay-count relay-{}">{}</span>', state if count else "none", words.number(count))
 
 
-def _decision_button(decision: Decision, variant: ActionVariant = ActionVariant.DEFAULT) -> Any:
+def _decision_button(decision: Offer, variant: ActionVariant = ActionVariant.DEFAULT) -> Any:
     """The method of BulkSendAdmin behind one button."""
 
     def method(
@@ -84,6 +97,26 @@ def _decision_button(decision: Decision, variant: ActionVariant = ActionVariant.
         icon=decision.icon,
         variant=variant,
     )(method)
+
+
+class DecisionInline(LookingOnly, TabularInline[Decision, BulkSend]):
+    model = Decision
+    verbose_name_plural = _("decisions of people")
+    fields: ClassVar[Any] = ["made", "actor", "what", "details_shown"]
+    readonly_fields = fields
+    extra = 0
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # They are part of what is known about a bulk send: no right of their own.
+        return request.user.has_perm("relay.view_bulksend") or request.user.has_perm("relay.change_bulksend")
+
+    @display(description=_("made"))
+    def made(self, decision: Decision) -> str | None:
+        return words.moment(decision.made_at)
+
+    @display(description=_("details"))
+    def details_shown(self, decision: Decision) -> str:
+        return words.decision_details(decision)
 
 
 @admin.register(BulkSend)
@@ -108,6 +141,7 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
     actions = ["process_selected"]
     actions_detail = list(DECISIONS)
     change_form_before_template = "relay/admin/bulk_send.html"
+    inlines = [DecisionInline]
     fieldsets: ClassVar[Any] = [
         (
             _("Message"),
@@ -128,6 +162,7 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
                 ]
             },
         ),
+        (_("Pace"), {"fields": ["rate_shown", "window_shown", "first_slice_shown"]}),
         (_("Times"), {"fields": ["created", "scheduled_shown", "began", "resumes", "finished"]}),
     ]
     readonly_fields: ClassVar[Any] = [name for _title, options in fieldsets for name in options["fields"]]
@@ -171,7 +206,7 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
     @admin.action(description=_("Process selected bulk send"), permissions=["send"])
     def process_selected(self, request: HttpRequest, queryset: QuerySet[BulkSend]) -> None:
         for bulk_send in queryset.order_by("pk"):
-            done = decisions.start_from_list(bulk_send)
+            done = decisions.start_from_list(bulk_send, actor_of(request))
             if done.started:
                 self.log_change(request, bulk_send, str(decisions.START.done))
             level = messages.ERROR if done.failed else messages.SUCCESS if done.started else messages.WARNING
@@ -181,6 +216,8 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
     start_valid = _decision_button(decisions.START_VALID, ActionVariant.PRIMARY)
     pause = _decision_button(decisions.PAUSE)
     resume = _decision_button(decisions.RESUME, ActionVariant.PRIMARY)
+    retry = _decision_button(decisions.RETRY)
+    change_pace = _decision_button(decisions.CHANGE_PACE)
     cancel = _decision_button(decisions.CANCEL, ActionVariant.DANGER)
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
@@ -191,40 +228,40 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
             return []
         return [action for action in offered if DECISIONS[action.method.__name__].is_offered(bulk_send)]
 
-    def decide(self, request: HttpRequest, object_id: str, decision: Decision) -> HttpResponse:
+    def decide(self, request: HttpRequest, object_id: str, decision: Offer) -> HttpResponse:
         """GET asks, POST does. The rights were checked by the button's `permissions` before."""
         bulk_send = self.get_object(request, unquote(object_id))
         if bulk_send is None:
             raise Http404
-        if request.method != "POST":
-            return self._ask(request, bulk_send, decision)
+        posted = request.POST if request.method == "POST" else None
+        form = decision.form(bulk_send, posted) if decision.form else None
+        if posted is None or (form and not form.is_valid()):
+            return self._ask(request, bulk_send, decision, form)
         try:
-            decision.carry_out(bulk_send)
-        except WrongState as problem:
+            decision.carry_out(bulk_send, actor_of(request), form.cleaned_data if form else {})
+        except (WrongState, Refused) as problem:
             self.message_user(request, str(problem), messages.ERROR)
         else:
             self.log_change(request, bulk_send, str(decision.done))
             self.message_user(request, str(decision.done), messages.SUCCESS)
         return HttpResponseRedirect(_page_address(bulk_send))
 
-    def _ask(self, request: HttpRequest, bulk_send: BulkSend, decision: Decision) -> HttpResponse:
+    def _ask(self, request: HttpRequest, bulk_send: BulkSend, decision: Offer, form: forms.Form | None) -> HttpResponse:
         if not decision.is_offered(bulk_send):
             told = {"id": bulk_send.pk, "status": bulk_send.get_status_display()}
             problem = _("Bulk send %(id)d is «%(status)s»: this cannot be done from there.") % told
             self.message_user(request, problem, messages.WARNING)
             return HttpResponseRedirect(_page_address(bulk_send))
         left = Recipient.objects.filter(bulk_send=bulk_send, state=State.PENDING).count()
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "original": bulk_send,
-            "title": decision.button,
-            "decision": decision,
-            "question": decision.question % {"left": words.number(left)},
-            "back": _page_address(bulk_send),
-        }
-        request.current_app = self.admin_site.name
-        return TemplateResponse(request, "relay/admin/confirm.html", context)
+        question = Question(
+            button=decision.button,
+            text=decision.question % {"left": words.number(left)},
+            about=bulk_send.name,
+            back=_page_address(bulk_send),
+            form=form,
+            for_good=decision.for_good,
+        )
+        return ask(self, request, bulk_send, question)
 
     # --- columns of the list --------------------------------------------------------------------------------
 
@@ -321,6 +358,30 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
     def variables_shown(self, bulk_send: BulkSend) -> str:
         return ", ".join(f"{variable} = {column}" for variable, column in bulk_send.variable_map.items())
 
+    @display(description=_("messages per second"))
+    def rate_shown(self, bulk_send: BulkSend) -> str:
+        if bulk_send.max_rate is None:
+            return str(_("as fast as the account allows"))
+        return formats.number_format(bulk_send.max_rate)
+
+    @display(description=_("sending window"))
+    def window_shown(self, bulk_send: BulkSend) -> str | None:
+        window = window_of(bulk_send)
+        if window is None:
+            return None
+        named = window.name if bulk_send.window else _("%(window)s (the sender's)") % {"window": window.name}
+        return f"{named} · {words.open_or_resting(window)}"
+
+    @display(description=_("first slice"))
+    def first_slice_shown(self, bulk_send: BulkSend) -> str | None:
+        if not bulk_send.first_slice:
+            return None
+        told = {
+            "count": words.number(bulk_send.first_slice),
+            "share": formats.number_format(bulk_send.first_slice_max_refused * 100, 1),
+        }
+        return _("%(count)s messages, of which %(share)s %% may be refused") % told
+
     @display(description=_("scheduled"))
     def scheduled_shown(self, bulk_send: BulkSend) -> str | None:
         when = words.moment(bulk_send.scheduled_at)
@@ -361,6 +422,7 @@ def _page_of(bulk_send: BulkSend) -> dict[str, Any]:
             }
             for state in State.values
         ],
+        "for_a_person": _for_a_person(bulk_send, now),
         "rows": words.number(bulk_send.total),
         "recipients_url": recipients_of(bulk_send),
         "findings": _findings(bulk_send),
@@ -377,6 +439,15 @@ def _note(bulk_send: BulkSend, now: dict[str, Any]) -> str:
     if bulk_send.status == Status.SENDING and not now["rate_per_second"] and not now[State.SENDING]:
         return str(_("It waits for a sending process: a worker, or the next run of the scheduler."))
     return ""
+
+
+def _for_a_person(bulk_send: BulkSend, now: dict[str, Any]) -> dict[str, str] | None:
+    """The unknown recipients that the relay's log will tell nothing more about."""
+    if not now[State.UNKNOWN]:
+        return None
+    waiting = bulk_send.recipients.filter(state=State.UNKNOWN, look_at=None).count()
+    url = f"{recipients_of(bulk_send)}&state={FOR_A_PERSON}"
+    return {"count": words.number(waiting), "url": url} if waiting else None
 
 
 def recipients_of(bulk_send: BulkSend) -> str:

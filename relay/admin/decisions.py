@@ -1,44 +1,74 @@
-"""What a person may decide about a bulk send: when it is offered, what the confirmation says, what it does."""
+"""What a person may decide about a bulk send: when it is offered, what the confirmation asks, what it does."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from django import forms
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from relay import ledger
+from relay import decisions, reasons
+from relay.admin.forms import PaceForm, RetryForm
 from relay.admin.unfolded import Text
-from relay.models import BulkSend, WrongState
+from relay.decisions import Actor
+from relay.models import BulkSend, Recipient, WrongState
 
 Status = BulkSend.Status
 
 
+def _something_to_send(bulk_send: BulkSend) -> bool:
+    return bulk_send.total > bulk_send.excluded_at_creation
+
+
+def _would_go_on(bulk_send: BulkSend) -> bool:
+    """Also a pause that would end by itself can be turned into one that does not."""
+    by_itself = bulk_send.resume_at is not None and bulk_send.reason != reasons.PERSON
+    return bulk_send.status != Status.PAUSED or by_itself
+
+
+def _has_refused(bulk_send: BulkSend) -> bool:
+    return bulk_send.recipients.filter(state=Recipient.State.REFUSED).exists()
+
+
+def _change_pace(bulk_send: BulkSend, by: Actor, wanted: dict[str, Any]) -> None:
+    with transaction.atomic():
+        if wanted["max_rate"] != bulk_send.max_rate:
+            decisions.change_rate(bulk_send, by, wanted["max_rate"])
+        if wanted["window"] != bulk_send.window:
+            decisions.change_window(bulk_send, by, wanted["window"])
+
+
 @dataclass(frozen=True, slots=True)
-class Decision:
+class Offer:
     name: str  # of the method of BulkSendAdmin and of the address
     button: Text
     question: Text  # on the confirmation page; may say %(left)s, the number of messages that have not left
     done: Text  # afterwards, to the person and in the history
     offered_in: frozenset[str]
-    carry_out: Callable[[BulkSend], None]
+    carry_out: Callable[[BulkSend, Actor, dict[str, Any]], object]  # with what was filled in
     icon: str
+    offered_if: Callable[[BulkSend], bool] = lambda bulk_send: True
+    form: Callable[[BulkSend, Any], forms.Form] | None = None
     for_good: bool = False
 
     def is_offered(self, bulk_send: BulkSend) -> bool:
-        if self.name in {"start", "start_valid"} and bulk_send.total == bulk_send.excluded_at_creation:
-            return False  # nothing to send
-        return bulk_send.status in self.offered_in
+        return bulk_send.status in self.offered_in and self.offered_if(bulk_send)
 
 
-START = Decision(
+START = Offer(
     name="start",
     button=_("Send now"),
     question=_("Messages to send: %(left)s. They leave as soon as a sending process takes them."),
     done=_("Allowed to be sent."),
     offered_in=frozenset({Status.PENDING}),
-    carry_out=lambda bulk_send: bulk_send.start(),
+    offered_if=_something_to_send,
+    carry_out=lambda bulk_send, by, _filled: decisions.start(bulk_send, by),
     icon="send",
 )
-START_VALID = Decision(
+START_VALID = Offer(
     name="start_valid",
     button=_("Send only the valid ones"),
     question=_(
@@ -46,28 +76,30 @@ START_VALID = Decision(
     ),
     done=_("Allowed to be sent without the rejected rows."),
     offered_in=frozenset({Status.DRAFT}),
-    carry_out=lambda bulk_send: bulk_send.start(accept_rejects=True),
+    offered_if=_something_to_send,
+    carry_out=lambda bulk_send, by, _filled: decisions.start(bulk_send, by, accept_rejects=True),
     icon="send",
 )
-PAUSE = Decision(
+PAUSE = Offer(
     name="pause",
     button=_("Pause"),
     question=_("No new message leaves until somebody resumes it. What is on its way right now still arrives."),
     done=_("Paused."),
-    offered_in=frozenset({Status.SENDING}),
-    carry_out=lambda bulk_send: bulk_send.pause(),
+    offered_in=frozenset({Status.SENDING, Status.SETTLING, Status.PAUSED}),
+    offered_if=_would_go_on,
+    carry_out=lambda bulk_send, by, _filled: decisions.pause(bulk_send, by),
     icon="pause",
 )
-RESUME = Decision(
+RESUME = Offer(
     name="resume",
     button=_("Resume"),
     question=_("Messages still to send: %(left)s. It goes on where it stopped; nobody receives anything twice."),
     done=_("Resumed."),
     offered_in=frozenset({Status.PAUSED, Status.ERROR}),
-    carry_out=lambda bulk_send: bulk_send.resume(),
+    carry_out=lambda bulk_send, by, _filled: decisions.resume(bulk_send, by),
     icon="play_arrow",
 )
-CANCEL = Decision(
+CANCEL = Offer(
     name="cancel",
     button=_("Cancel for good"),
     question=_(
@@ -75,11 +107,40 @@ CANCEL = Decision(
     ),
     done=_("Cancelled."),
     offered_in=frozenset(set(Status) - {Status.DONE, Status.CANCELLED}),
-    carry_out=ledger.cancel,
+    carry_out=lambda bulk_send, by, _filled: decisions.cancel(bulk_send, by),
     icon="block",
     for_good=True,
 )
-DECISIONS = {decision.name: decision for decision in (START, START_VALID, PAUSE, RESUME, CANCEL)}
+RETRY = Offer(
+    name="retry",
+    button=_("Send refused ones again"),
+    question=_(
+        "Choose by the code with which the relay refused them. They are sent anew; whoever is suppressed by now is not."
+    ),
+    done=_("The refused recipients are sent again."),
+    offered_in=frozenset(set(Status) - {Status.DRAFT, Status.PENDING, Status.CANCELLED}),
+    offered_if=_has_refused,
+    carry_out=lambda bulk_send, by, filled: decisions.retry(bulk_send, by, filled["codes"]),
+    icon="replay",
+    form=RetryForm,
+)
+CHANGE_PACE = Offer(
+    name="change_pace",
+    button=_("Change pace or window"),
+    question=_("It holds about a second from now on, also for what is being sent. What is on its way is not cut."),
+    done=_("Pace and window are as chosen."),
+    offered_in=frozenset(set(Status) - {Status.DONE, Status.CANCELLED}),
+    carry_out=_change_pace,
+    icon="speed",
+    form=PaceForm,
+)
+DECISIONS = {offer.name: offer for offer in (START, START_VALID, PAUSE, RESUME, RETRY, CHANGE_PACE, CANCEL)}
+
+
+def actor_of(request: HttpRequest) -> Actor:
+    """Who is logged in; nobody else reaches a decision."""
+    assert isinstance(request.user, User)  # noqa: S101
+    return Actor(request.user.get_username(), request.user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +152,13 @@ class Started:
     failed: bool = False
 
 
-def start_from_list(bulk_send: BulkSend) -> Started:
+def start_from_list(bulk_send: BulkSend, by: Actor) -> Started:
     """Lets a pending bulk send begin. It only queues: the page never waits for the relay."""
     told = {"id": bulk_send.pk, "name": bulk_send.name}
     if bulk_send.status == Status.SENDING:
         return Started(False, _("Bulk send %(id)d «%(name)s» is already being sent.") % told)
     try:
-        bulk_send.start()
+        decisions.start(bulk_send, by)
     except WrongState as problem:
         return Started(False, str(problem), failed=True)
     return Started(True, _("Bulk send %(id)d «%(name)s» is queued: its messages begin to leave shortly.") % told)

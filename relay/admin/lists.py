@@ -1,8 +1,9 @@
-"""What people keep: the addresses allowed as From, and those that must not be written to."""
+"""What people keep: the addresses allowed as From, when messages may leave, who must not be written to."""
 
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
@@ -11,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from relay.addresses import AddressProblem, check_address
 from relay.admin import words
 from relay.admin.unfolded import ModelAdmin, display
-from relay.models import Sender, Suppression
+from relay.models import BulkSend, Sender, SendingWindow, Suppression
 
 
 def _checked(written: str) -> str:
@@ -38,10 +39,40 @@ class SuppressionForm(forms.ModelForm):  # type: ignore[type-arg]
 @admin.register(Sender)
 class SenderAdmin(ModelAdmin[Sender]):
     form = SenderForm
-    list_display = ["email", "name", "active"]
+    list_display = ["email", "name", "active", "window"]
+    list_select_related = ["window"]
     list_filter = ["active"]
     search_fields = ["^email", "name"]
-    fields = ["email", "name", "active"]
+    fields = ["email", "name", "active", "window"]
+
+    def save_model(self, request: HttpRequest, obj: Sender, form: "forms.ModelForm[Sender]", change: Any) -> None:
+        super().save_model(request, obj, form, change)
+        BulkSend.objects.look_at_windows_again()
+
+
+@admin.register(SendingWindow)
+class SendingWindowAdmin(ModelAdmin[SendingWindow]):
+    list_display = ["name", "weekdays", "hours", "zone_text", "rests_on_holidays", "now"]
+    search_fields = ["name"]
+    fields = ["name", "weekdays", "opens", "closes", "time_zone", "rests_on_holidays"]
+
+    def save_model(
+        self, request: HttpRequest, obj: SendingWindow, form: "forms.ModelForm[SendingWindow]", change: Any
+    ) -> None:
+        super().save_model(request, obj, form, change)
+        BulkSend.objects.look_at_windows_again()
+
+    @display(description=_("now"))
+    def now(self, window: SendingWindow) -> str:
+        return words.open_or_resting(window)
+
+    @display(description=_("hours"), ordering="opens")
+    def hours(self, window: SendingWindow) -> str:
+        return f"{window.opens:%H:%M}–{window.closes:%H:%M}"
+
+    @display(description=_("time zone"), ordering="time_zone")
+    def zone_text(self, window: SendingWindow) -> str:
+        return window.time_zone or settings.TIME_ZONE
 
 
 @admin.register(Suppression)

@@ -1,23 +1,38 @@
-"""The ledger, one row per recipient: to search and to read. `relay.ledger` alone writes it."""
+"""The ledger, one row per recipient: to search and to read, and to say what became of an unknown one."""
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin import ShowFacets
+from django.contrib.admin.utils import unquote
 from django.db.models import QuerySet
 from django.db.models.functions import Lower
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from relay import reasons
+from relay import reasons, settlement
 from relay.admin import words
+from relay.admin.confirming import Question, ask
+from relay.admin.decisions import actor_of
+from relay.admin.forms import SettleForm
 from relay.admin.searching import CappedPaginator, find_recipients
-from relay.admin.unfolded import ChangeList, LookingOnly, ModelAdmin, TabularInline, coloured, display
-from relay.models import Attempt, BulkSend, Recipient
+from relay.admin.unfolded import (
+    ActionVariant,
+    ChangeList,
+    LookingOnly,
+    ModelAdmin,
+    TabularInline,
+    Text,
+    coloured,
+    detail_action,
+    display,
+)
+from relay.models import Attempt, BulkSend, Recipient, Settlement
 
 # What a list of recipients needs of their bulk send is its name, not its template.
 HEAVY_COLUMNS_OF_BULK_SEND = ("template_html", "template_subject", "columns", "variable_map", "findings")
@@ -42,6 +57,10 @@ class BulkSendFilter(admin.SimpleListFilter):
         return queryset.filter(bulk_send_id=int(value)) if value.isdecimal() else queryset
 
 
+# A choice of the filter by state: unknown, and the relay's log is asked no more.
+FOR_A_PERSON = "for_a_person"
+
+
 class StateFilter(admin.SimpleListFilter):
     title = _("state")
     parameter_name = "state"
@@ -49,12 +68,14 @@ class StateFilter(admin.SimpleListFilter):
     OPEN = frozenset({Recipient.State.PENDING, Recipient.State.SENDING, Recipient.State.UNKNOWN})
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return list(Recipient.State.choices)
+        return [*Recipient.State.choices, (FOR_A_PERSON, _("Unknown, waiting for a person"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Recipient]) -> QuerySet[Recipient]:
         state = self.value()
         if not state:
             return queryset
+        if state == FOR_A_PERSON:
+            state, queryset = Recipient.State.UNKNOWN, queryset.filter(look_at=None)
         if state in self.OPEN:
             # No index knows the state: years of finished bulk sends need not be read for the few that are open.
             not_done = BulkSend.objects.exclude(status=BulkSend.Status.DONE).order_by().values("pk")
@@ -106,6 +127,90 @@ class AttemptInline(LookingOnly, TabularInline[Attempt, Recipient]):
         return " · ".join(part for part in (said, attempt.detail, numbers) if part)
 
 
+class SettlementInline(LookingOnly, TabularInline[Settlement, Recipient]):
+    model = Settlement
+    verbose_name_plural = _("looks into the relay's log, and decisions of people")
+    fields: ClassVar[Any] = ["made", "look_shown", "verdict_label", "reason_text", "delivery", "note"]
+    readonly_fields = fields
+    extra = 0
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("relay.view_recipient")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Settlement]:
+        return super().get_queryset(request).select_related("decided_by")
+
+    @display(description=_("made"))
+    def made(self, made: Settlement) -> str | None:
+        return words.moment(made.made_at)
+
+    @display(description=_("look"))
+    def look_shown(self, made: Settlement) -> str:
+        return str(made.look or made.decided_by or _("a person"))
+
+    @display(description=_("verdict"))
+    def verdict_label(self, made: Settlement) -> str:
+        return coloured(made.verdict, made.get_verdict_display(), words.VERDICT_COLOURS)
+
+    @display(description=_("reason"))
+    def reason_text(self, made: Settlement) -> str:
+        return made.reason_text
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a person may say of an unknown recipient."""
+
+    name: str
+    sent: bool
+    button: Text
+    question: Text
+    done: Text
+    icon: str
+    for_good: bool = False
+
+
+WAS_SENT = Answer(
+    name="was_sent",
+    sent=True,
+    button=_("It was sent"),
+    question=_("It counts as accepted from now on, and is not sent again."),
+    done=_("Recorded: it was sent."),
+    icon="mark_email_read",
+)
+WAS_NOT_SENT = Answer(
+    name="was_not_sent",
+    sent=False,
+    button=_("It was not sent"),
+    question=_(
+        "It waits to be sent again (unless its bulk send was cancelled). "
+        "If the first message did leave after all, this person receives two."
+    ),
+    done=_("Recorded: it was not sent."),
+    icon="unsubscribe",
+    for_good=True,
+)
+ANSWERS = {answer.name: answer for answer in (WAS_SENT, WAS_NOT_SENT)}
+
+
+def _answer_button(answer: Answer) -> Any:
+    """The method of RecipientAdmin behind one button."""
+
+    def method(
+        self: "RecipientAdmin", request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        return self.settle(request, object_id, answer)
+
+    method.__name__ = answer.name
+    return detail_action(
+        description=answer.button,
+        url_path=answer.name.replace("_", "-"),
+        permissions=["settle"],
+        icon=answer.icon,
+        variant=ActionVariant.DEFAULT,
+    )(method)
+
+
 class RecipientChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -126,11 +231,15 @@ class RecipientAdmin(LookingOnly, ModelAdmin[Recipient]):
     paginator = CappedPaginator
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
-    inlines = [AttemptInline]
+    inlines = [AttemptInline, SettlementInline]
+    actions_detail = list(ANSWERS)
     fieldsets = [
         (None, {"fields": ["bulk_send_link", "row", "email", "state_shown", "reason_text"]}),
         (_("What the relay said"), {"fields": ["message_id", "delivery", "accepted", "attempts"]}),
-        (_("Waiting"), {"fields": ["not_before_text", "sending_since_text"], "classes": ["collapse"]}),
+        (
+            _("Waiting"),
+            {"fields": ["not_before_text", "sending_since_text", "looks", "look_at_text"], "classes": ["collapse"]},
+        ),
         (_("Variables"), {"fields": ["variables_shown"]}),
     ]
     readonly_fields = [
@@ -145,8 +254,56 @@ class RecipientAdmin(LookingOnly, ModelAdmin[Recipient]):
         "attempts",
         "not_before_text",
         "sending_since_text",
+        "looks",
+        "look_at_text",
         "variables_shown",
     ]
+
+    # --- what a person says of an unknown one ---------------------------------------------------------------
+
+    was_sent = _answer_button(WAS_SENT)
+    was_not_sent = _answer_button(WAS_NOT_SENT)
+
+    def has_settle_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Who decides about bulk sends decides this too, if he may look at recipients."""
+        return request.user.has_perm("relay.change_bulksend") and self.has_view_permission(request)
+
+    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
+        recipient = self.get_object(request, unquote(str(object_id)))
+        if recipient is None or recipient.state != Recipient.State.UNKNOWN:
+            return []
+        offered: list[Any] = super().get_actions_detail(request, object_id)  # type: ignore[misc]
+        return offered
+
+    def settle(self, request: HttpRequest, object_id: str, answer: Answer) -> HttpResponse:
+        """GET asks, POST does. The rights were checked by the button's `permissions` before."""
+        recipient = self.get_object(request, unquote(object_id))
+        if recipient is None:
+            raise Http404
+        page = reverse("admin:relay_recipient_change", args=[recipient.pk])
+        if recipient.state != Recipient.State.UNKNOWN:
+            told = {"state": recipient.get_state_display()}
+            self.message_user(request, _("This recipient is «%(state)s» by now.") % told, messages.WARNING)
+            return HttpResponseRedirect(page)
+        form = SettleForm(request.POST if request.method == "POST" else None)
+        if not form.is_valid():
+            about = f"{recipient.email} · {self.bulk_send_name(recipient)}"
+            question = Question(answer.button, answer.question, about, page, form, answer.for_good)
+            return ask(self, request, recipient, question)
+        self._settle(request, recipient, answer, form.cleaned_data["note"])
+        return HttpResponseRedirect(page)
+
+    def _settle(self, request: HttpRequest, recipient: Recipient, answer: Answer, note: str) -> None:
+        by = actor_of(request)
+        try:
+            settlement.decide(recipient, sent=answer.sent, note=note, by=by.user, actor=by.name)
+        except settlement.NotUnknown as problem:
+            self.message_user(request, str(problem), messages.ERROR)
+        else:
+            self.log_change(request, recipient, str(answer.done))
+            self.message_user(request, str(answer.done), messages.SUCCESS)
+
+    # --- pages ----------------------------------------------------------------------------------------------
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Recipient]:
         heavy = [f"bulk_send__{name}" for name in HEAVY_COLUMNS_OF_BULK_SEND]
@@ -191,6 +348,12 @@ class RecipientAdmin(LookingOnly, ModelAdmin[Recipient]):
     @display(description=_("sending since"))
     def sending_since_text(self, recipient: Recipient) -> str | None:
         return words.moment(recipient.sending_since)
+
+    @display(description=_("next look"))
+    def look_at_text(self, recipient: Recipient) -> str | None:
+        if recipient.state == Recipient.State.UNKNOWN and recipient.look_at is None:
+            return str(_("none: a person decides"))
+        return words.moment(recipient.look_at)
 
     @display(description=_("bulk send"))
     def bulk_send_name(self, recipient: Recipient) -> str:

@@ -7,7 +7,9 @@ from typing import Any
 from django.utils import formats, timezone
 from django.utils.translation import gettext_lazy as _
 
-from relay.models import Attempt, BulkSend, Recipient
+from relay import reasons
+from relay.models import Attempt, BulkSend, Decision, Recipient, SendingWindow, Settlement
+from relay.orders import resting_halt
 
 # Unfold's names of colours.
 STATUS_COLOURS: Mapping[str, str] = {
@@ -35,6 +37,29 @@ OUTCOME_COLOURS: Mapping[str, str] = {
     Attempt.Outcome.RETURNED: "default",
 }
 
+VERDICT_COLOURS: Mapping[str, str] = {
+    Settlement.Verdict.ACCEPTED: "success",
+    Settlement.Verdict.RETURNED: "primary",
+    Settlement.Verdict.EXCLUDED: "default",
+    Settlement.Verdict.UNKNOWN: "warning",
+}
+
+# What had stopped a bulk send before a person decided.
+STOPS: Mapping[str, Any] = {
+    reasons.PERSON: _("a person"),
+    reasons.QUOTA: _("quota of the relay"),
+    reasons.WINDOW: _("sending window"),
+    reasons.WINDOW_NEVER: _("sending window"),
+    reasons.STOP_LOSS: _("too many refused or unknown"),
+    reasons.FIRST_SLICE: _("first slice"),
+    reasons.MISSED: _("missed hour"),
+    reasons.MISCONFIGURED: _("key or account"),
+    reasons.TEMPLATE_MISSING: _("template"),
+    reasons.TEMPLATE_CHANGED: _("template"),
+    reasons.TEMPLATE_UNREADABLE: _("template"),
+    reasons.ATTACHMENT_MISSING: _("attachment"),
+}
+
 # Of counts: «pendientes» where a state alone is «Pendiente».
 COUNT_NAMES: Mapping[str, Any] = {
     Recipient.State.PENDING: _("pending"),
@@ -55,3 +80,43 @@ def moment(value: datetime | None) -> str | None:
 
 def number(value: int) -> str:
     return formats.number_format(value, force_grouping=True)
+
+
+def open_or_resting(window: SendingWindow) -> str:
+    """Where the window stands now, and until when."""
+    rest = resting_halt(window, timezone.now())
+    if rest is None:
+        return str(_("open now"))
+    if rest.resume_at is None:
+        return str(_("it never opens"))
+    return _("closed until %(when)s") % {"when": moment(rest.resume_at)}
+
+
+def decision_details(decision: Decision) -> str:
+    """What a decision says beyond its name."""
+    told: dict[str, Any] = decision.details
+    match told:
+        case {"reason": reason}:
+            return _("It had been stopped by: %(what)s.") % {"what": STOPS.get(reason, reason)} if reason else ""
+        case {"without_rejects": count}:
+            return _("Without the rejected rows: %(count)s.") % {"count": number(count)}
+        case {"excluded": count}:
+            return _("Messages that never leave: %(count)s.") % {"count": number(count)}
+        case {"codes": codes, "retried": count}:
+            return _("Refused with %(codes)s: %(count)s.") % {"codes": ", ".join(codes), "count": number(count)}
+        case {"max_rate": after, "max_rate_before": before}:
+            rates = {"before": _rate(before), "after": _rate(after)}
+            return _("Messages per second: %(before)s → %(after)s.") % rates
+        case {"window": name}:
+            return _("Sending window: %(name)s.") % {"name": name or _("that of its sender, if it has one")}
+        case {"row": row, "verdict": verdict}:
+            return _("Row %(row)s: %(verdict)s.") % {"row": row, "verdict": _verdict(verdict)}
+    return ", ".join(f"{name}: {value}" for name, value in told.items())
+
+
+def _rate(rate: float | None) -> str:
+    return str(_("no limit")) if rate is None else formats.number_format(rate)
+
+
+def _verdict(verdict: str) -> str:
+    return str(dict(Settlement.Verdict.choices).get(verdict, verdict))

@@ -16,11 +16,14 @@ from django.utils.translation import gettext as _
 from tqdm import tqdm
 
 from relay.account import NotConfigured
+from relay.auditing import LogNotRead
+from relay.calling import Tally
 from relay.creating import Refused
 from relay.file_problems import FileProblem
 from relay.ledger import LeaseLost
 from relay.models import WrongState
-from relay.sending import RelayOutOfReach, Tally
+from relay.sending import RelayOutOfReach
+from relay.settlement import NotUnknown
 
 
 class ExplainedCommand(BaseCommand):
@@ -36,7 +39,17 @@ class ExplainedCommand(BaseCommand):
         try:
             _refuse_undecodable(options)
             result = self.run(options)
-        except (Refused, FileProblem, WrongState, NotConfigured, RelayOutOfReach, LeaseLost, OSError) as problem:
+        except (
+            Refused,
+            FileProblem,
+            WrongState,
+            NotUnknown,
+            LogNotRead,
+            NotConfigured,
+            RelayOutOfReach,
+            LeaseLost,
+            OSError,
+        ) as problem:
             self._fail(str(problem), options)
         except DatabaseError as problem:
             # The first line only: the rest may quote a row.
@@ -86,7 +99,6 @@ def run_until_signal[R](work: Callable[[asyncio.Event], Awaitable[R]]) -> R:
     # What Django loaded stays for good: looking through it again and again costs a tenth of the sending rate.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
     async def main() -> R:
         stop = asyncio.Event()
@@ -102,6 +114,8 @@ class SendingBar:
     """A progress bar on a terminal: rate, accepted, refused, unknown, time left. Elsewhere nothing."""
 
     def __init__(self, total: int, label: str) -> None:
+        self._before = Tally()
+        self._so_far = Tally()
         self._bar = tqdm(total=total, desc=label, unit=" msg", file=sys.stderr, disable=not sys.stderr.isatty())
 
     def __enter__(self) -> "SendingBar":
@@ -110,9 +124,17 @@ class SendingBar:
     def __exit__(self, *error: object) -> None:
         self._bar.close()
 
+    def next_turn(self) -> "SendingBar":
+        """What comes counts from 0 again, and adds to what was."""
+        self._before += self._so_far
+        self._so_far = Tally()
+        return self
+
     def __call__(self, tally: Tally, in_flight: int) -> None:
         if self._bar.disable:
             return
+        self._so_far = tally
+        tally = Tally() + self._before + tally
         self._bar.n = tally.accepted + tally.refused + tally.unknown
         self._bar.set_postfix(
             {

@@ -177,7 +177,7 @@ def test_the_switch_of_the_timer_is_obeyed(installation: Installation, sandbox: 
 
 def test_senders_are_added_listed_and_disabled(installation: Installation, sandbox: Sandbox) -> None:
     added = installation.json("sender", "add", "Avisos@EXAMPLE.com", "--name", "Avisos")
-    assert added == {"email": "Avisos@example.com", "name": "Avisos", "active": True}
+    assert added == {"email": "Avisos@example.com", "name": "Avisos", "active": True, "window": None}
     assert installation.json("sender", "list")["senders"] == [added]
     assert installation.json("sender", "disable", "avisos@example.com")["active"] is False
     file = installation.write_file(people(1))

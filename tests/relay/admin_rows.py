@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from relay import reasons
 from relay.models import Attempt, BulkSend, Lease, Recipient
+from tests.relay.rows import new_bulk_send
 
 State = Recipient.State
 Status = BulkSend.Status
@@ -20,7 +21,7 @@ def bulk_send(status: str = Status.PENDING, **fields: Any) -> BulkSend:
         needs["reason"] = reasons.PERSON if status == Status.PAUSED else reasons.TEMPLATE_CHANGED
     if status in {Status.DONE, Status.CANCELLED}:
         needs["finished_at"] = timezone.now()
-    return BulkSend.objects.create(
+    return new_bulk_send(
         **{
             "name": f"Cuotas {status}",
             "status": status,
@@ -31,7 +32,6 @@ def bulk_send(status: str = Status.PENDING, **fields: Any) -> BulkSend:
             "file_name": "cuotas.csv",
             "file_encoding": "utf-8",
             "file_delimiter": ";",
-            "address_column": "correo",
             "columns": ["nombre"],
             "total": 2,
             **needs,

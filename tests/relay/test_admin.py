@@ -1,6 +1,7 @@
 """The console's pages: they answer, they ask the database little, they show strangers' text as text."""
 
 import itertools
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from relay.admin.searching import CappedPaginator, address_range, find_recipients
-from relay.admin.words import COUNT_NAMES, OUTCOME_COLOURS, STATE_COLOURS, STATUS_COLOURS
-from relay.models import Attachment, Attempt, BulkSend, Recipient, Sender, Suppression
+from relay.admin.words import COUNT_NAMES, OUTCOME_COLOURS, STATE_COLOURS, STATUS_COLOURS, moment
+from relay.models import Attachment, Attempt, BulkSend, Recipient, Sender, SendingWindow, Suppression
 from relay.reasons import NAMES, SENTENCES
+from relay.reasons import WINDOW as WINDOW_CLOSED
 from tests.relay.admin_rows import HOSTILE, State, Status, bulk_send, draft, in_every_state, recipient, user
 
 pytestmark = pytest.mark.django_db
@@ -108,6 +110,22 @@ def test_the_page_shows_findings_with_examples_and_leads_to_the_recipients(lucia
 def test_the_page_says_why_it_stopped(lucia: Client) -> None:
     sent = bulk_send(Status.ERROR)
     assert "La plantilla necesita otras variables" in page(lucia, f"{LIST}{sent.pk}/change/")
+
+
+def test_the_page_says_outside_which_window_it_is_and_until_when(lucia: Client) -> None:
+    window = SendingWindow.objects.create(**WINDOW)
+    opens = datetime(2026, 12, 1, 13, tzinfo=UTC)
+    told = {"reason": WINDOW_CLOSED, "reason_params": {"window": "Oficina"}, "resume_at": opens}
+    sent = bulk_send(Status.PAUSED, window=window, **told)
+    shown = page(lucia, f"{LIST}{sent.pk}/change/")
+    assert "«Oficina»" in shown
+    assert moment(opens) in shown
+    assert "Oficina · " in shown
+
+
+def test_the_page_shows_the_window_of_the_sender(lucia: Client) -> None:
+    Sender.objects.create(email="avisos@example.com", window=SendingWindow.objects.create(**WINDOW))
+    assert "Oficina (" in page(lucia, f"{LIST}{bulk_send(from_email='Avisos@example.com').pk}/change/")
 
 
 def test_bulk_sends_cannot_be_added_changed_or_deleted_even_by_a_superuser(lucia: Client) -> None:
@@ -322,6 +340,31 @@ def test_a_sender_is_checked_and_kept_once(lucia: Client) -> None:
     assert Sender.objects.count() == 1
 
 
+WINDOW = {"name": "Oficina", "weekdays": "12345", "opens": "08:00", "closes": "20:00", "time_zone": "America/Bogota"}
+
+
+def test_a_window_is_checked_before_it_is_kept(lucia: Client) -> None:
+    url = "/admin/relay/sendingwindow/add/"
+    for wrong in ({"weekdays": "12389"}, {"weekdays": "11"}, {"time_zone": "America/Macondo"}, {"name": "None"}):
+        assert lucia.post(url, WINDOW | wrong).status_code == 200
+    assert not SendingWindow.objects.exists()
+    assert lucia.post(url, WINDOW).status_code == 302
+    assert not SendingWindow.objects.get().rests_on_holidays
+    shown = page(lucia, "/admin/relay/sendingwindow/")
+    assert "08:00–20:00" in shown
+    assert "America/Bogota" in shown
+
+
+def test_a_sender_is_given_a_window_which_then_cannot_be_deleted(lucia: Client) -> None:
+    window = SendingWindow.objects.create(**WINDOW)
+    given = {"email": "avisos@example.com", "active": "on", "window": window.pk}
+    assert lucia.post("/admin/relay/sender/add/", given).status_code == 302
+    assert Sender.objects.get().window == window
+    assert "Oficina" in page(lucia, "/admin/relay/sender/")
+    lucia.post(f"/admin/relay/sendingwindow/{window.pk}/delete/", {"post": "yes"})
+    assert SendingWindow.objects.exists()
+
+
 def test_a_suppression_is_lowered_and_says_who_made_it(lucia: Client) -> None:
     when = {"until_0": "", "until_1": ""}
     answer = lucia.post("/admin/relay/suppression/add/", {"email": "Ana@Pequeña.Example", "reason": "Lo pidió", **when})
@@ -398,5 +441,17 @@ def test_every_state_has_a_colour_and_every_reason_of_a_recipient_a_name() -> No
     assert set(STATE_COLOURS) == set(COUNT_NAMES) == set(State.values)
     assert set(OUTCOME_COLOURS) == set(Attempt.Outcome.values)
     of_bulk_sends = {"person", "quota", "misconfigured", "attachment_missing"}
+    of_bulk_sends |= {"window", "window_never", "stop_loss", "first_slice", "missed"}
     of_templates = {"template_missing", "template_changed", "template_unreadable"}
-    assert set(SENTENCES) - of_bulk_sends - of_templates == set(NAMES)
+    of_looks = {
+        "found",
+        "found_all",
+        "absent",
+        "by_person",
+        "not_yet",
+        "two_alike",
+        "unexplained",
+        "under_way",
+        "log_incomplete",
+    }
+    assert set(SENTENCES) - of_bulk_sends - of_templates - of_looks == set(NAMES)

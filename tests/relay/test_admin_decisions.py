@@ -7,9 +7,11 @@ from django.contrib.messages import get_messages
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
+from relay import reasons
 from relay.admin.decisions import DECISIONS
-from relay.models import BulkSend, Recipient
+from relay.models import BulkSend, Decision, Recipient
 from tests.relay.admin_rows import State, Status, bulk_send, draft, in_every_state, recipient, user
 
 pytestmark = pytest.mark.django_db
@@ -81,6 +83,8 @@ def test_who_started_it_is_recorded(operator: Client) -> None:
     process(operator, sent, refused)
     entry = LogEntry.objects.get()
     assert (entry.object_id, entry.user.get_username()) == (str(sent.pk), "operador")
+    decision = Decision.objects.get()
+    assert (decision.what, decision.actor, decision.made_by) == ("start", "operador", entry.user)
     assert entry.get_change_message() == "Envío autorizado."
 
 
@@ -103,6 +107,7 @@ MOVES = [
     ("start", Status.PENDING, Status.SENDING),
     ("start-valid", Status.DRAFT, Status.SENDING),
     ("pause", Status.SENDING, Status.PAUSED),
+    ("pause", Status.SETTLING, Status.PAUSED),
     ("resume", Status.PAUSED, Status.SENDING),
     ("resume", Status.ERROR, Status.SENDING),
     ("cancel", Status.DRAFT, Status.CANCELLED),
@@ -142,7 +147,17 @@ def test_only_buttons_that_mean_something_are_offered(operator: Client, status: 
     sent = made(status)
     shown = operator.get(f"{LIST}{sent.pk}/change/").content.decode()
     offered = {name for name in DECISIONS if f"{LIST}{sent.pk}/{name.replace('_', '-')}/" in shown}
-    assert offered == {move.replace("-", "_") for move, before, _after in MOVES if before == status}
+    changeable = set() if status in {Status.DONE, Status.CANCELLED} else {"change_pace"}
+    assert offered == {move.replace("-", "_") for move, before, _after in MOVES if before == status} | changeable
+
+
+def test_a_pause_that_would_end_by_itself_can_be_made_to_last(operator: Client) -> None:
+    sent = bulk_send(Status.PAUSED, reason=reasons.WINDOW, resume_at=timezone.now())
+    url = f"{LIST}{sent.pk}/pause/"
+    assert url in operator.get(f"{LIST}{sent.pk}/change/").content.decode()
+    operator.post(url)
+    sent.refresh_from_db()
+    assert (sent.status, sent.reason, sent.resume_at) == ("paused", reasons.PERSON, None)
 
 
 def test_a_draft_without_valid_rows_can_only_be_cancelled(operator: Client) -> None:
@@ -177,7 +192,7 @@ def test_a_post_without_the_token_is_refused() -> None:
     assert status_of(sent) == Status.SENDING
 
 
-@pytest.mark.parametrize("decision", ["start", "start-valid", "pause", "resume", "cancel"])
+@pytest.mark.parametrize("decision", ["start", "start-valid", "pause", "resume", "cancel", "retry", "change-pace"])
 def test_who_may_only_look_sees_no_button_and_cannot_press_it(onlooker: Client, decision: str) -> None:
     sent = bulk_send(Status.SENDING)
     assert f"/{decision}/" not in onlooker.get(f"{LIST}{sent.pk}/change/").content.decode()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import time
 from html.parser import HTMLParser
 
 import pytest
@@ -9,7 +10,9 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.utils import translation
 
-from relay.models import Attachment, Sender, Suppression
+from relay import decisions
+from relay.decisions import Actor
+from relay.models import Attachment, Sender, SendingWindow, Suppression
 from tests.relay.admin_rows import State, Status, bulk_send, draft, in_every_state, recipient
 
 pytestmark = pytest.mark.django_db
@@ -70,6 +73,7 @@ def pages(client: Client) -> Iterator[tuple[str, str]]:
     client.force_login(lucia)
 
     sender = Sender.objects.create(email="cobranzas@example.com")
+    window = SendingWindow.objects.create(name="Oficina", opens=time(8), closes=time(20))
     suppression = Suppression.objects.create(email="ana@example.com", reason="Lo pidió", created_by=lucia)
     attachment = Attachment.objects.create(filename="Estado.pdf", content_type="x/pdf", size=9, sha256="0" * 64)
     by_status = {status: draft() if status == Status.DRAFT else bulk_send(status) for status in Status.values}
@@ -77,6 +81,8 @@ def pages(client: Client) -> Iterator[tuple[str, str]]:
     for sent in by_status.values():
         sent.name = "Cuotas"
         sent.save()
+    decisions.change_rate(by_status[Status.PAUSED], Actor("lucia", lucia), 5)
+    decisions.change_window(by_status[Status.PAUSED], Actor("lucia", lucia), window)
     rows = in_every_state(by_status[Status.SENDING])
     rows.append(recipient(by_status[Status.PAUSED], 2, State.PENDING))
 
@@ -85,6 +91,7 @@ def pages(client: Client) -> Iterator[tuple[str, str]]:
         "relay/bulksend": [sent.pk for sent in by_status.values()],
         "relay/recipient": [row.pk for row in rows],
         "relay/sender": [sender.pk],
+        "relay/sendingwindow": [window.pk],
         "relay/suppression": [suppression.pk],
         "relay/attachment": [attachment.pk],
         "auth/user": [lucia.pk],
@@ -103,8 +110,12 @@ def pages(client: Client) -> Iterator[tuple[str, str]]:
         "pause": Status.SENDING,
         "resume": Status.ERROR,
         "cancel": Status.SETTLING,
+        "retry": Status.SENDING,
+        "change-pace": Status.SENDING,
     }.items():
         urls.append(f"/admin/relay/bulksend/{by_status[status].pk}/{name}/")
+    (unknown,) = (row for row in rows if row.state == State.UNKNOWN)
+    urls += [f"/admin/relay/recipient/{unknown.pk}/{answer}/" for answer in ("was-sent", "was-not-sent")]
     urls += [
         f"/admin/auth/user/{lucia.pk}/password/",
         "/admin/relay/bulksend/?status__exact=done",

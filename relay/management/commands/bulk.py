@@ -1,8 +1,11 @@
-"""manage.py bulk create | start | status | pause | resume | cancel | results"""
+"""manage.py bulk: create, start, watch, pause, resume, cancel, retry, settle, audit; its rate and its window."""
 
 import asyncio
+import getpass
+import os
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -12,12 +15,22 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
-from relay import ledger, reasons, sending
-from relay.creating import Order, Refused, create_bulk_send
+from relay import auditing, decisions, ledger, reasons, sending, settlement
+from relay.creating import Order, Refused, create_bulk_send, named_window
+from relay.decisions import Actor
 from relay.management.base import ExplainedCommand, SendingBar, run_until_signal
-from relay.models import BulkSend
+from relay.models import BulkSend, Recipient
 from relay.standing import standing, write_results
+from relay.typed_numbers import read_first_slice, read_rate
 
+# What a person reads of `audit`, in this order.
+COMPARED = {
+    "both": _lazy("accepted, and in the relay's log"),
+    "only_ours": _lazy("accepted, and not in the relay's log"),
+    "only_theirs": _lazy("in the relay's log like one of these messages, and owned by none: sent twice?"),
+    "different": _lazy("in both, with another address, sender or subject"),
+    "unknown_found": _lazy("unknown, and probably in the relay's log: see bulk settle"),
+}
 # What a person reads of `status`, in this order.
 NUMBERS = {
     "total": _lazy("rows"),
@@ -43,8 +56,15 @@ class Command(ExplainedCommand):
         self._add(actions.add_parser("pause", help="no new message leaves"), self._pause)
         self._add(actions.add_parser("resume", help="go on after a pause or an error"), self._resume)
         self._add(actions.add_parser("cancel", help="send nothing more, for good"), self._cancel)
+        window = self._add(actions.add_parser("window", help="when it may leave"), self._window)
+        window.add_argument("window", metavar="NAME", help="a sending window, or «none»: that of its sender, if any")
+        self._add_retry(actions.add_parser("retry", help="send again what the relay refused with certain codes"))
+        rate = self._add(actions.add_parser("rate", help="change how fast it goes, also while it is sent"), self._rate)
+        rate.add_argument("rate", metavar="N|none", help="messages per second; none: as fast as the account allows")
         results = self._add(actions.add_parser("results", help="the ledger as CSV"), self._results)
         results.add_argument("--output", type=Path, required=True, metavar="FILE")
+        self._add(actions.add_parser("audit", help="compare its ledger with the relay's log"), self._audit)
+        self._add_settle(actions.add_parser("settle", help="ask the relay's log what became of its unknown recipients"))
 
     def _add(
         self, parser: ArgumentParser, action: Callable[[BulkSend, dict[str, Any]], dict[str, Any]]
@@ -53,6 +73,20 @@ class Command(ExplainedCommand):
         parser.add_argument("id", type=int, metavar="ID")
         parser.set_defaults(run=lambda options: action(_bulk_send(options["id"]), options))
         return parser
+
+    def _add_retry(self, parser: ArgumentParser) -> None:
+        self._add(parser, self._retry)
+        which = parser.add_mutually_exclusive_group(required=True)
+        which.add_argument("--code", action="append", default=[], metavar="CODE", help="the relay's, such as 400.1")
+        which.add_argument("--all", action="store_true", help="all that were refused, whatever the code")
+
+    def _add_settle(self, parser: ArgumentParser) -> None:
+        self._add(parser, self._settle)
+        parser.add_argument(
+            "--row", type=int, metavar="N", help="a person's decision on this row, with --verdict, --note"
+        )
+        parser.add_argument("--verdict", choices=["accepted", "not-sent"])
+        parser.add_argument("--note", default="", metavar="TEXT", help="how that person knows; kept with the decision")
 
     def _add_create(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
@@ -67,6 +101,13 @@ class Command(ExplainedCommand):
         parser.add_argument("--attach", action="append", default=[], type=Path, metavar="FILE")
         parser.add_argument("--map", action="append", default=[], type=_pair, metavar="VAR=COLUMN")
         parser.add_argument("--schedule-at", type=_moment, metavar="ISO")
+        parser.add_argument("--window", default="", metavar="NAME", help="nothing leaves outside this sending window")
+        parser.add_argument("--rate", metavar="N", help="at most so many messages per second")
+        parser.add_argument(
+            "--first-slice",
+            metavar="N[:SHARE]",
+            help="so many leave first; the rest follows unless more than this share is refused (0.1)",
+        )
         parser.add_argument("--accept-rejects", action="store_true", help="send the valid rows although others are not")
         parser.add_argument("--allow-repeats", action="store_true", help="an address may receive several messages")
         parser.add_argument("--allow-empty", action="store_true", help="variables of the template may be empty")
@@ -80,30 +121,85 @@ class Command(ExplainedCommand):
             return _describe_creation(result)
         if "status" in result:
             return _describe_standing(result)
+        if "only_ours" in result:
+            return _describe_audit(result)
+        if "still_unknown" in result:
+            return _describe_settlement(result)
         return [_("%(rows)d rows written.") % result]
 
     def _start(self, bulk_send: BulkSend, options: dict[str, Any]) -> dict[str, Any]:
         # Already allowed (by a click, or by its hour): with --drain this process joins in.
         if bulk_send.status != BulkSend.Status.SENDING:
-            bulk_send.start(accept_rejects=options["accept_rejects"])
+            decisions.start(bulk_send, _actor(), accept_rejects=options["accept_rejects"])
         if options["drain"] and bulk_send.status == BulkSend.Status.SENDING:
             return _drain(bulk_send)
         return standing(bulk_send)
 
     def _pause(self, bulk_send: BulkSend, options: dict[str, Any]) -> dict[str, Any]:
-        bulk_send.pause()
+        decisions.pause(bulk_send, _actor())
         return standing(bulk_send)
 
     def _resume(self, bulk_send: BulkSend, options: dict[str, Any]) -> dict[str, Any]:
-        bulk_send.resume()
+        decisions.resume(bulk_send, _actor())
         return standing(bulk_send)
 
     def _cancel(self, bulk_send: BulkSend, options: dict[str, Any]) -> dict[str, Any]:
-        ledger.cancel(bulk_send)
+        decisions.cancel(bulk_send, _actor())
         return standing(bulk_send)
+
+    def _retry(self, bulk_send: BulkSend, options: dict[str, Any]) -> dict[str, Any]:
+        codes = list(ledger.refused_by_code(bulk_send.pk)) if options["all"] else options["code"]
+        retried = decisions.retry(bulk_send, _actor(), codes)
+        return standing(bulk_send) | {"retried": retried}
+
+    def _rate(self, bulk_send: BulkSend, options: dict[str, Any]) -> dict[str, Any]:
+        decisions.change_rate(bulk_send, _actor(), read_rate(options["rate"]))
+        return standing(bulk_send)
+
+    def _window(self, bulk_send: BulkSend, options: dict[str, Any]) -> dict[str, Any]:
+        decisions.change_window(bulk_send, _actor(), named_window(options["window"]))
+        return standing(bulk_send)
+
+    def _settle(self, bulk_send: BulkSend, options: dict[str, Any]) -> dict[str, Any]:
+        if (options["row"] is None) != (options["verdict"] is None):
+            raise Refused(_("A decision needs both --row and --verdict."))
+        if options["row"] is not None:
+            return _decide(bulk_send, options)
+        settled = asdict(run_until_signal(partial(settlement.settle_due, bulk_send_id=bulk_send.pk)))
+        problem = settled.pop("problem")
+        return settled | ({"error": problem} if problem else {})
+
+    def _audit(self, bulk_send: BulkSend, options: dict[str, Any]) -> dict[str, Any]:
+        return asdict(run_until_signal(partial(auditing.audit, bulk_send.pk)))
 
     def _results(self, bulk_send: BulkSend, options: dict[str, Any]) -> dict[str, Any]:
         return {"rows": write_results(bulk_send, options["output"])}
+
+
+def _decide(bulk_send: BulkSend, options: dict[str, Any]) -> dict[str, Any]:
+    recipient = bulk_send.recipients.filter(row=options["row"]).first()
+    if recipient is None:
+        raise Refused(_("Bulk send %(id)d has no row %(row)d.") % {"id": bulk_send.pk, "row": options["row"]})
+    settlement.decide(
+        recipient, sent=options["verdict"] == "accepted", note=options["note"], by=None, actor=_actor().name
+    )
+    recipient.refresh_from_db()
+    still_unknown = bulk_send.recipients.filter(state=Recipient.State.UNKNOWN).count()
+    return {
+        "checked": 1,
+        "accepted": int(recipient.state == Recipient.State.ACCEPTED),
+        "returned": int(recipient.state == Recipient.State.PENDING),
+        "excluded": int(recipient.state == Recipient.State.EXCLUDED),
+        "still_unknown": still_unknown,
+    }
+
+
+def _actor() -> Actor:
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as containers have
+        name = str(os.getuid())
+    return Actor(f"command: {name}")
 
 
 def _bulk_send(bulk_send_id: int) -> BulkSend:
@@ -116,6 +212,7 @@ def _bulk_send(bulk_send_id: int) -> BulkSend:
 def _create(options: dict[str, Any]) -> dict[str, Any]:
     if len(dict(options["map"])) < len(options["map"]):
         raise Refused(_("--map names a variable twice."))
+    slice_, share = read_first_slice(options["first_slice"]) if options["first_slice"] is not None else (0, None)
     bulk_send = create_bulk_send(
         Order(
             template_id=options["template"],
@@ -128,9 +225,13 @@ def _create(options: dict[str, Any]) -> dict[str, Any]:
             attachments=tuple(options["attach"]),
             variable_map=dict(options["map"]),
             scheduled_at=options["schedule_at"],
+            window=options["window"],
             accept_rejects=options["accept_rejects"],
             allow_repeats=options["allow_repeats"],
             allow_empty=options["allow_empty"],
+            max_rate=read_rate(options["rate"]) if options["rate"] is not None else None,
+            first_slice=slice_,
+            first_slice_max_refused=share,
         )
     )
     findings = bulk_send.findings
@@ -227,7 +328,34 @@ def _describe_standing(result: dict[str, Any]) -> list[str]:
     lines = [f"{result['id']} «{result['name']}»: {status}" + (f" — {result['reason']}" if result["reason"] else "")]
     if result["resume_at"]:
         lines.append(_("Goes on at %(resume_at)s.") % result)
+    if result["window"]:
+        lines.append(_("Sending window: %(window)s") % result)
     lines.append(", ".join(f"{result[key]} {name}" for key, name in NUMBERS.items()))
+    if "retried" in result:
+        lines.append(_("%(retried)d refused recipients are sent again.") % result)
     if result["eta_seconds"] is not None:
         lines.append(_("%(rate_per_second)s per second, about %(eta_seconds)d seconds left.") % result)
+    return lines
+
+
+def _describe_settlement(result: dict[str, Any]) -> list[str]:
+    lines = [
+        _(
+            "%(checked)d unknown recipients looked for: %(accepted)d had been accepted, %(returned)d never arrived and "
+            "are sent again, %(excluded)d never arrived and stay unsent (cancelled)."
+        )
+        % result
+    ]
+    if result["still_unknown"]:
+        lines.append(_("%(still_unknown)d are still unknown.") % result)
+    return lines
+
+
+def _describe_audit(result: dict[str, Any]) -> list[str]:
+    lines = []
+    for what, meaning in COMPARED.items():
+        lines.append(f"{result[what]} {meaning}")
+        rows = result["examples"].get(what)
+        if rows:
+            lines.append(_("    rows: %(rows)s") % {"rows": ", ".join(map(str, rows))})
     return lines

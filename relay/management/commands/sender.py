@@ -6,9 +6,9 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from relay.addresses import AddressProblem, check_address
-from relay.creating import Refused
+from relay.creating import Refused, named_window
 from relay.management.base import ExplainedCommand
-from relay.models import Sender
+from relay.models import BulkSend, Sender
 
 
 class Command(ExplainedCommand):
@@ -19,6 +19,11 @@ class Command(ExplainedCommand):
         add = actions.add_parser("add", help="allow an address, or allow it again")
         add.add_argument("email")
         add.add_argument("--name")
+        add.add_argument(
+            "--window",
+            metavar="NAME",
+            help="for every bulk send from it that has none of its own; «none» takes it away",
+        )
         add.set_defaults(run=_add)
         listing = actions.add_parser("list", help="all senders")
         listing.set_defaults(run=_list)
@@ -34,10 +39,7 @@ class Command(ExplainedCommand):
 
     def describe(self, result: dict[str, Any]) -> list[str]:
         senders = result.get("senders", [result])
-        return [
-            f"{sender['email']}  {sender['name']}" + ("" if sender["active"] else f"  ({_('disabled')})")
-            for sender in senders
-        ]
+        return [_described(sender) for sender in senders]
 
 
 def _add(options: dict[str, Any]) -> dict[str, Any]:
@@ -47,12 +49,16 @@ def _add(options: dict[str, Any]) -> dict[str, Any]:
     sender = Sender.objects.filter(email__iexact=email).first() or Sender(email=email)
     sender.active = True
     sender.name = sender.name if options["name"] is None else options["name"]
+    if options["window"] is not None:
+        sender.window = named_window(options["window"])
     sender.save()
+    if options["window"] is not None:
+        BulkSend.objects.look_at_windows_again()
     return _as_json(sender)
 
 
 def _list(options: dict[str, Any]) -> dict[str, Any]:
-    return {"senders": [_as_json(sender) for sender in Sender.objects.all()]}
+    return {"senders": [_as_json(sender) for sender in Sender.objects.select_related("window")]}
 
 
 def _disable(options: dict[str, Any]) -> dict[str, Any]:
@@ -64,5 +70,19 @@ def _disable(options: dict[str, Any]) -> dict[str, Any]:
     return _as_json(sender)
 
 
+def _described(sender: dict[str, Any]) -> str:
+    parts = [sender["email"], sender["name"]]
+    if sender["window"]:
+        parts.append(_("within «%(window)s»") % sender)
+    if not sender["active"]:
+        parts.append(f"({_('disabled')})")
+    return "  ".join(parts)
+
+
 def _as_json(sender: Sender) -> dict[str, Any]:
-    return {"email": sender.email, "name": sender.name, "active": sender.active}
+    return {
+        "email": sender.email,
+        "name": sender.name,
+        "active": sender.active,
+        "window": sender.window.name if sender.window else None,
+    }
