@@ -72,6 +72,7 @@ class Line:
     ceiling: Sequence[float] = ()
     goal: float | None = None  # the least share of the ceiling
     at_most: float | None = None  # or the highest value
+    at_least: float | None = None  # or the lowest
 
     def __str__(self) -> str:
         value = median(self.samples)
@@ -81,6 +82,8 @@ class Line:
             share = median(sample / limit for sample, limit in zip(self.samples, self.ceiling, strict=True))
             text += f"{median(self.ceiling):11,.0f}{_spread(self.ceiling):>8}{share:8.2f}"
             text += "" if self.goal is None else f"   ≥ {self.goal:.2f} {_verdict(share >= self.goal)}"
+        if self.at_least is not None:
+            text += f"{'' if self.ceiling else ' ' * 27}   ≥ {self.at_least:,.0f} {_verdict(value >= self.at_least)}"
         elif self.at_most is not None:
             text += f"{'':30}≤ {self.at_most:.0f} {_verdict(value <= self.at_most)}"
         return text

@@ -14,8 +14,8 @@ from tests import postgres
 
 ROOT = Path(__file__).resolve().parent.parent
 # What knows nothing of a database runs once.
-DATABASE_TESTS = ["tests/relay", "tests/journeys", "tests/faults"]
-PURE = ["recipients", "addresses", "rendering", "pacing"]
+DATABASE_TESTS = ["tests/relay", "tests/journeys", "tests/faults", "tests/task_engines"]
+PURE = ["recipients", "addresses", "rendering", "pacing", "matching"]
 
 
 def main(arguments: list[str]) -> int:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psycopg
 
@@ -57,6 +57,16 @@ class Installation:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+        )
+
+    def start_logged(self, log: IO[bytes], *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        """The command as a running process that may say any amount: all of it goes to a file."""
+        return subprocess.Popen(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env={**self.environment, **environment},
+            stdout=log,
+            stderr=log,
         )
 
     def json(self, *arguments: str, **environment: str) -> dict[str, Any]:
@@ -133,10 +143,11 @@ def new_database(folder: Path) -> Iterator[dict[str, str]]:
     environment = {"USE_SQLITE": "0", **server, "DB_NAME": name}
     with _maintenance(server) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
-        try:
-            _migrate(environment)
-            yield environment
-        finally:
+    try:
+        _migrate(environment)
+        yield environment
+    finally:
+        with _maintenance(server) as connection:  # a new one: the server may have been restarted meanwhile
             connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -28,6 +28,8 @@ class Server:
     port: int
     user: str
     password: str = ""
+    # Stops it in a mode of pg_ctl (`fast`, or `immediate` as a crash does) and starts it again; of a private one only.
+    restart: Callable[[str], None] | None = None
 
     def environment(self, database: str) -> dict[str, str]:
         """The product's variables for a database of this server."""
@@ -112,11 +114,15 @@ def _private_cluster(binaries: Path, durable: bool) -> Iterator[Server]:
         )
 
     data = str(folder / "data")
+
+    def restart(mode: str) -> None:
+        run("pg_ctl", "-D", data, "-l", str(folder / "log"), "-m", mode, "-w", "restart")
+
     try:
         run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
         run("pg_ctl", "-D", data, "-o", options, "-l", str(folder / "log"), "-w", "start")
         try:
-            yield Server("127.0.0.1", port, "postgres")
+            yield Server("127.0.0.1", port, "postgres", restart=restart)
         finally:
             run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
     finally:

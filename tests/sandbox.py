@@ -37,9 +37,14 @@ class Sandbox:
         self.ask("DELETE", "/_sandbox/faults")
         self.ask("PUT", "/_sandbox/limits", {"hourly": None, "daily": None, "monthly": None})
         self.ask("PUT", "/_sandbox/clock", {"offset_seconds": 0})
+        self.log()
 
     def faults(self, **faults: Any) -> None:
         self.ask("PUT", "/_sandbox/faults", faults)
+
+    def log(self, **settings: Any) -> None:
+        """How its list of deliveries behaves: `filter`, `lag_seconds`, `hide_links`."""
+        self.ask("PUT", "/_sandbox/log", settings)
 
     def stats(self) -> dict[str, Any]:
         return dict(json.loads(self.ask("GET", "/_sandbox/stats")))
@@ -55,13 +60,17 @@ class Sandbox:
                 return found
             found += items
 
+    def deliveries(self) -> list[dict[str, str]]:
+        """One line for each message and address it accepted, in order."""
+        return self._csv("/_sandbox/messages.csv")
+
     def accepted(self) -> Counter[str]:
         """How many messages it accepted for each address."""
-        return Counter(row["recipient"] for row in self._csv("/_sandbox/messages.csv"))
+        return Counter(row["recipient"] for row in self.deliveries())
 
     def accepted_ids(self) -> dict[str, str]:
         """message id → address."""
-        return {row["message_id"]: row["recipient"] for row in self._csv("/_sandbox/messages.csv")}
+        return {row["message_id"]: row["recipient"] for row in self.deliveries()}
 
     def calls(self) -> list[dict[str, str]]:
         """Every send call it received, in order."""
