@@ -44,8 +44,9 @@ def logging_settings(*, level: str, json: bool) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    # Each start of each command would be told, and the arguments of each job.
-    logging.getLogger("procrastinate").setLevel(logging.WARNING)
+    # They tell arguments of jobs and the texts of their exceptions; `task_engines` says which job failed, and of what.
+    for engine in ("procrastinate", "django.tasks"):
+        logging.getLogger(engine).setLevel(logging.CRITICAL)
     logging.getLogger("django_tasks_db").setLevel(logging.WARNING)
     # It would announce each retried read with the arguments of the call, which may hold an address.
     stamina.instrumentation.set_on_retry_hooks([])

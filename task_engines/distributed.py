@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from inspect import iscoroutinefunction
 from typing import Any
 
-from asgiref.sync import async_to_sync
+import structlog
+from asgiref.sync import async_to_sync, sync_to_async
+from django.db import connection, transaction
 from django.db.models import Max, Min, Q
 from django.tasks import Task, TaskContext, TaskResult, TaskResultStatus
 from django.tasks.backends.base import BaseTaskBackend
@@ -21,6 +23,7 @@ from procrastinate import App, JobContext
 from procrastinate.contrib.django import app as django_app
 from procrastinate.contrib.django.django_connector import DjangoConnector
 from procrastinate.contrib.django.models import ProcrastinateEvent, ProcrastinateJob
+from procrastinate.jobs import Status
 from procrastinate.manager import JobManager
 from procrastinate.tasks import configure_task
 
@@ -31,6 +34,10 @@ HEARTBEAT_SECONDS = 5.0
 LOST_AFTER_SECONDS = 20.0
 LOOK_SECONDS = 1.0  # besides being notified
 KEPT_HOURS = 7 * 24
+# A job whose worker died so often is not begun once more: it may be what kills them.
+MOST_RUNS = 5
+
+log = structlog.get_logger(__name__)
 
 _STATUSES = {
     "todo": TaskResultStatus.READY,
@@ -47,14 +54,18 @@ def register(app: App) -> None:
         task = import_string(path)
         if not isinstance(task, Task):
             raise TypeError(f"{path} is no task")
-        given = [_as_context(context), *args] if task.takes_context else args
-        if iscoroutinefunction(task.func):
-            await task.func(*given, **kwargs)  # in the loop of the worker: the main thread
-        else:
-            await task.acall(*given, **kwargs)
+        given = [await sync_to_async(_as_context)(context), *args] if task.takes_context else args
+        try:
+            # An async one runs in the loop of the worker: the main thread.
+            await (task.func if iscoroutinefunction(task.func) else task.acall)(*given, **kwargs)
+        except Exception as error:
+            # Its kind only: texts of exceptions, and arguments, may hold what belongs in no log.
+            log.error("job_failed", task=path, error=type(error).__name__)
+            raise
 
-    def _as_context(context: JobContext) -> Any:
-        return TaskContext(task_result=_result(ProcrastinateJob.objects.get(pk=context.job.id)))
+
+def _as_context(context: JobContext) -> TaskContext[..., Any]:
+    return TaskContext(task_result=_result(ProcrastinateJob.objects.get(pk=context.job.id)))
 
 
 class ProcrastinateBackend(BaseTaskBackend):
@@ -83,10 +94,18 @@ class ProcrastinateBackend(BaseTaskBackend):
 
     def requeue_lost(self) -> int:
         jobs = _jobs()
-        lost = list(async_to_sync(jobs.get_stalled_jobs)(seconds_since_heartbeat=LOST_AFTER_SECONDS))
-        for job in lost:
-            async_to_sync(jobs.retry_job)(job)
-        return len(lost)
+        with transaction.atomic(), connection.cursor() as cursor:
+            # One host at a time: the slower of two would take a job away from its new worker.
+            cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext('task_engines.requeue_lost'))")
+            if not cursor.fetchone()[0]:
+                return 0
+            lost = list(async_to_sync(jobs.get_stalled_jobs)(seconds_since_heartbeat=LOST_AFTER_SECONDS))
+            for job in lost:
+                if job.attempts + 1 < MOST_RUNS or job.id is None:
+                    async_to_sync(jobs.retry_job)(job)
+                else:
+                    async_to_sync(jobs.finish_job_by_id_async)(job.id, Status.FAILED, delete_job=False)
+            return len(lost)
 
     def prune(self) -> None:
         async_to_sync(_jobs().delete_old_jobs)(KEPT_HOURS, include_failed=True, include_cancelled=True)
@@ -112,16 +131,29 @@ async def _run_worker(queues: list[str]) -> None:
             install_signal_handlers=False,
         )
 
+        loop, draining = asyncio.get_running_loop(), set()
+
         def stop() -> None:
             worker.stop()  # type: ignore[no-untyped-call]
             stopping.request()
+            # procrastinate stops its heartbeat first and then waits for the job: others would take it for lost.
+            draining.add(loop.create_task(_go_on_beating(app, worker.worker_id)))
 
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop)
+            loop.add_signal_handler(number, stop)
         try:
             await worker.run()  # type: ignore[no-untyped-call]
         finally:
+            for task in draining:
+                task.cancel()
+            await asyncio.gather(*draining, return_exceptions=True)
             await app.close_async()
+
+
+async def _go_on_beating(app: App, worker_id: int | None) -> None:
+    while worker_id is not None:
+        await app.job_manager.update_heartbeat(worker_id)
+        await asyncio.sleep(HEARTBEAT_SECONDS)
 
 
 def _result(job: ProcrastinateJob, alias: str = "default") -> TaskResult[..., Any]:

@@ -29,15 +29,22 @@ HEARTBEAT_SECONDS = 5.0
 LOST_AFTER_SECONDS = 30.0
 LOOK_SECONDS = 0.5
 KEPT_DAYS = 7
+# A job whose worker died so often is not begun once more: it may be what kills them.
+MOST_RUNS = 5
 
 
 class MainThreadTask(Task[..., Any]):
     """An async task runs its loop in the thread of the worker, which is the main one: it may handle signals."""
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
-        if iscoroutinefunction(self.func):
-            return asyncio.run(self.func(*args, **kwargs))
-        return self.func(*args, **kwargs)
+        try:
+            if iscoroutinefunction(self.func):
+                return asyncio.run(self.func(*args, **kwargs))
+            return self.func(*args, **kwargs)
+        except Exception as error:
+            # Its kind only: texts of exceptions, and arguments, may hold what belongs in no log.
+            log.error("job_failed", task=self.module_path, error=type(error).__name__)
+            raise
 
 
 class EmbeddedBackend(DatabaseBackend):
@@ -53,9 +60,11 @@ class EmbeddedBackend(DatabaseBackend):
         lost = [job for job in DBTaskResult.objects.running() if not alive.intersection(job.worker_ids[-1:])]
         for job in lost:
             # Only as it was seen: another host may have queued it, and a third begun it.
-            DBTaskResult.objects.filter(pk=job.pk, status=TaskResultStatus.RUNNING, worker_ids=job.worker_ids).update(
-                status=TaskResultStatus.READY, started_at=None
-            )
+            seen = DBTaskResult.objects.filter(pk=job.pk, status=TaskResultStatus.RUNNING, worker_ids=job.worker_ids)
+            if len(job.worker_ids) < MOST_RUNS:
+                seen.update(status=TaskResultStatus.READY, started_at=None)
+            else:
+                seen.update(status=TaskResultStatus.FAILED, finished_at=Now())
         return len(lost)
 
     def prune(self) -> None:

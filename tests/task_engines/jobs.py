@@ -6,7 +6,7 @@ import threading
 import time
 from pathlib import Path
 
-from django.tasks import task
+from django.tasks import TaskContext, task
 
 from task_engines.stopping import stop_event
 
@@ -27,10 +27,15 @@ async def note_thread(file: str) -> None:
     _write(file, "main" if threading.current_thread() is threading.main_thread() else "other")
 
 
+@task(queue_name="sending", takes_context=True)
+def note_attempt(context: TaskContext, file: str) -> None:
+    _write(file, f"attempt {context.attempt}")
+
+
 @task(queue_name="sending")
 def fail(file: str) -> None:
     _write(file, "failed")
-    raise RuntimeError("as it should")
+    raise RuntimeError("about ana@example.com")
 
 
 @task(queue_name="sending")

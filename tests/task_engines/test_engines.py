@@ -86,11 +86,12 @@ def test_jobs_run_once_in_order_of_priority_and_in_the_main_thread(
         "note.enqueue(file, 'usual')",
         "note.using(priority=50).enqueue(file, 'high')",
         "note_thread.using(priority=-10).enqueue(file)",
+        "note_attempt.using(priority=-20).enqueue(file)",
     )
     with running_worker(installation, "--queues", "sending"):
-        wait_for(lambda: len(lines()) >= 4)
+        wait_for(lambda: len(lines()) >= 5)
         time.sleep(2)
-    assert lines() == ["high", "usual", "low", "main"]
+    assert lines() == ["high", "usual", "low", "main", "attempt 1"]
 
 
 def test_a_job_waits_for_its_hour(engine: str, installation: Installation, enqueue: Enqueue, lines: Lines) -> None:
@@ -126,9 +127,13 @@ def test_a_failed_job_is_told_and_not_tried_again(
     engine: str, installation: Installation, enqueue: Enqueue, lines: Lines
 ) -> None:
     failed, good = enqueue("print(fail.enqueue(file).id)", "print(note.enqueue(file, 'good').id)").split()
-    with running_worker(installation, "--queues", "sending"):
+    with running_worker(installation, "--queues", "sending") as worker:
         wait_for(lambda: "good" in lines())
         time.sleep(3)
+        worker.terminate()
+        _output, errors = worker.communicate(timeout=60)
+    assert "RuntimeError" in errors
+    assert "ana@example.com" not in errors
     told = enqueue(
         f"one, other = fail.get_result({failed!r}), note.get_result({good!r})",
         "print(one.status, one.attempts, one.is_finished, other.status, other.args, other.return_value)",
@@ -151,6 +156,19 @@ def test_sigterm_ends_the_job_that_runs_and_begins_no_other(
     assert lines() == ["begun", "ended"]
     with running_worker(installation, "--queues", "sending"):
         wait_for(lambda: "next" in lines())
+
+
+def test_a_job_that_is_being_ended_is_taken_for_lost_by_nobody(
+    engine: str, installation: Installation, enqueue: Enqueue, lines: Lines
+) -> None:
+    enqueue("take.enqueue(file, 40)")
+    with running_worker(installation, "--queues", "sending") as first:
+        wait_for(lines)
+        with running_worker(installation, "--queues", "sending"):
+            first.terminate()
+            assert first.wait(timeout=90) == 0
+            time.sleep(3)
+    assert lines() == ["begun", "ended"]
 
 
 def test_a_job_can_see_that_it_is_to_stop(
