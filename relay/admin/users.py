@@ -15,6 +15,7 @@ from relay.admin.unfolded import ModelAdmin
 admin.site.unregister(User)
 admin.site.unregister(Group)
 
+ENGINES = ("django_tasks_database", "procrastinate", "task_engines")
 RIGHTS = {
     "add": _("add %(things)s"),
     "change": _("change %(things)s"),
@@ -45,6 +46,8 @@ class _PermissionsAdmin:
     def formfield_for_manytomany(self, db_field: Any, request: Any = None, **kwargs: Any) -> Any:
         if db_field.related_model is Permission:
             kwargs["form_class"] = PermissionsField
+            # Jobs of background engines are nobody's to touch: task_engines.admin.
+            kwargs["queryset"] = Permission.objects.exclude(content_type__app_label__in=ENGINES)
         return super().formfield_for_manytomany(db_field, request, **kwargs)  # type: ignore[misc]
 
 

@@ -77,4 +77,4 @@ def test_a_send_that_never_began_has_nothing_to_compare(installation: Installati
 def test_a_log_that_cannot_be_read_is_one_sentence(installation: Installation, sandbox: Sandbox) -> None:
     bulk_send = sent(installation, sandbox, 3)
     sandbox.faults(reads={"500": 1.0})
-    assert "log" in installation.refusal("bulk", "audit", str(bulk_send))
+    assert "registro" in installation.refusal("bulk", "audit", str(bulk_send))

@@ -120,7 +120,7 @@ def test_one_person_twice_at_once_of_whom_one_arrived_waits_for_a_person(
     assert (result["checked"], result["accepted"], result["returned"], result["still_unknown"]) == (2, 0, 0, 2)
     time.sleep(1)
     assert settle(installation, bulk_send)["checked"] == 0  # no look is left
-    assert "note" in installation.refusal("bulk", "settle", str(bulk_send), "--row", "2", "--verdict", "accepted")
+    assert "nota" in installation.refusal("bulk", "settle", str(bulk_send), "--row", "2", "--verdict", "accepted")
     decided = ["bulk", "settle", str(bulk_send), "--note", "Lo confirma el registro del relay"]
     assert installation.json(*decided, "--row", "2", "--verdict", "accepted")["accepted"] == 1
     assert installation.json(*decided, "--row", "3", "--verdict", "not-sent")["returned"] == 1
