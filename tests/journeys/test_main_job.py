@@ -140,7 +140,7 @@ def test_timers_that_overlap_send_everything_once(installation: Installation, sa
 
 
 def test_pause_resume_and_cancel(installation: Installation, sandbox: Sandbox) -> None:
-    sandbox.faults(latency_ms=100)
+    sandbox.faults(latency_ms=400)
     bulk_send = installation.create(sandbox.template, installation.write_file(people(2000)))
     sender = installation.start("bulk", "start", str(bulk_send), "--drain", "--json")
     installation.wait_until(bulk_send, "accepted", 50)

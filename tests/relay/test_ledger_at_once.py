@@ -148,7 +148,7 @@ def test_a_turn_that_comes_in_the_middle_of_a_take_over_writes_nothing():
 @pytest.mark.django_db(transaction=True)
 def test_two_hosts_start_what_is_due_once():
     needs_postgresql()
-    due = {new_bulk_send(1, status="pending", scheduled_at=timezone.now() - HOUR).pk for _ in range(10)}
+    due = {new_bulk_send(1, status="pending", scheduled_at=timezone.now() - HOUR / 60).pk for _ in range(10)}
     started = in_threads(*[ledger.start_due] * 3)
     assert Counter(id_ for ids in started for id_ in ids) == Counter(due)
 
