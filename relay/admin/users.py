@@ -37,7 +37,11 @@ def permission_label(permission: Permission) -> str:
     if right is None or model is None:
         return str(permission)
     # The only right over bulk sends that is more than it says: see BulkSendAdmin.has_send_permission.
-    said = _("start, pause, resume and cancel bulk sends") if permission.codename == "change_bulksend" else right
+    said = (
+        _("decide on bulk sends: start, stop, retry, pace, what is unknown")
+        if permission.codename == "change_bulksend"
+        else right
+    )
     app, things = model._meta.app_config.verbose_name, model._meta.verbose_name_plural
     return f"{app} | {said % {'things': things}}"
 

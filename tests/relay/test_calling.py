@@ -19,24 +19,9 @@ from relay.lease_alarm import LeaseAlarm
 from relay.models import Attempt, BulkSend, Lease, Recipient
 from relay.scheduling import work_until_idle
 from relay.standing import standing
-from tests.relay.rows import new_bulk_send
 from tests.sandbox import Sandbox
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def new(sandbox: Sandbox, settings: Any) -> Callable[..., BulkSend]:
-    settings.DOPPLER_RELAY_API_KEY = sandbox.key
-    settings.DOPPLER_RELAY_ACCOUNT_ID = sandbox.account
-    settings.DOPPLER_RELAY_BASE_URL = sandbox.url + "/"
-    settings.RELAY_MAX_CONNECTIONS = 10
-
-    def new(rows: int, **fields: Any) -> BulkSend:
-        # Rendered here: the relay's template need not fit.
-        return new_bulk_send(rows, subject="Hola {{nombre}}", from_email="avisos@example.com", **fields)
-
-    return new
 
 
 def drain(bulk_send: BulkSend, **options: Any) -> Tally:

@@ -24,19 +24,6 @@ from tests.sandbox import Sandbox
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture
-def new(sandbox: Sandbox, settings: Any) -> Callable[..., BulkSend]:
-    settings.DOPPLER_RELAY_API_KEY = sandbox.key
-    settings.DOPPLER_RELAY_ACCOUNT_ID = sandbox.account
-    settings.DOPPLER_RELAY_BASE_URL = sandbox.url + "/"
-    settings.RELAY_MAX_CONNECTIONS = 10
-
-    def new(rows: int, **fields: Any) -> BulkSend:
-        return new_bulk_send(rows, subject="Hola {{nombre}}", from_email="avisos@example.com", **fields)
-
-    return new
-
-
 def window(opens: datetime | time, closes: datetime | time, **fields: Any) -> SendingWindow:
     """By the clock of UTC, on every day."""
     opens, closes = (end.time() if isinstance(end, datetime) else end for end in (opens, closes))
