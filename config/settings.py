@@ -88,6 +88,8 @@ else:
             # A session that dies inside a transaction must not hold rows for ever.
             "OPTIONS": {
                 "connect_timeout": 10,
+                # Of the ledger's own statements. (A pooler between must know prepared statements: PgBouncer ≥ 1.21.)
+                "prepare_threshold": 5,
                 "options": "-c idle_in_transaction_session_timeout=300000",
                 # A database that vanished from the network is noticed within half a minute, not in hours.
                 "keepalives_idle": 10,

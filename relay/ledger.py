@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, cast
 
+import psycopg
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Count, Exists, OuterRef, Q
@@ -276,20 +277,21 @@ _Taken = tuple[str, int, list[Claimed], list[Claimed]]
 
 
 def _take_turn_postgresql(lease: HeldLease, data: str, wanted: int, after: int, look_back: bool) -> _Taken:
-    """All of it in one statement: a turn costs one round trip, and a worker that is stopped holds no transaction."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _TURN,
-            {
-                "lease": lease.id,
-                "bulk_send": lease.bulk_send_id,
-                "outcomes": data,
-                "wanted": wanted,
-                "after": after,
-                "look_back": look_back,
-            },
-        )
-        found = cursor.fetchall()
+    """All of it in one statement: a turn costs one round trip, and a worker that is stopped holds no transaction.
+
+    Prepared by psycopg, for to plan it anew each time is a quarter of its time; Django's own cursors never prepare.
+    """
+    parameters = {
+        "lease": lease.id,
+        "bulk_send": lease.bulk_send_id,
+        "outcomes": data,
+        "wanted": wanted,
+        "after": after,
+        "look_back": look_back,
+    }
+    connection.ensure_connection()
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        found = cursor.execute(_TURN, parameters).fetchall()
     if not found:
         raise LeaseLost
     status, recorded = found[0][:2]
