@@ -3,10 +3,11 @@
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from relay.explained import Explained
 from relay_client import RelayClient
 
 
-class NotConfigured(Exception):
+class NotConfigured(Explained):
     """The environment names no key or no account; the text says which variable to set."""
 
 

@@ -19,6 +19,7 @@ from relay import log_reading, matching, reasons, verdicts
 from relay.account import open_relay
 from relay.addresses import comparison_key
 from relay.books import Books
+from relay.explained import Explained
 from relay.log_reading import Window
 from relay.matching import MARGIN, Entry, Matched
 from relay.models import Attempt, Recipient
@@ -28,7 +29,7 @@ BATCH = 1000
 EXAMPLES = 10
 
 
-class LogNotRead(Exception):
+class LogNotRead(Explained):
     """The relay's log could not be read to its end, so nothing can be compared; the text says why."""
 
 

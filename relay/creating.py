@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 from relay import importing
 from relay.account import open_relay
 from relay.addresses import AddressProblem, check_address
+from relay.explained import Explained
 from relay.headers import conflicting_names
 from relay.models import Attachment, BulkSend, Recipient, Sender, SendingWindow
 from relay.recipients import RecipientsFile, open_recipients
@@ -29,7 +30,7 @@ from relay_client import RelayError, RelayMisconfigured, RelayNotFound
 ATTACHMENTS_LIMIT = 10 * 1024 * 1024
 
 
-class Refused(Exception):
+class Refused(Explained):
     """What was asked for cannot be done; the text says why and what to do, in the active language."""
 
 

@@ -5,6 +5,8 @@ from typing import BinaryIO
 
 from django.utils.translation import gettext_lazy as _
 
+from relay.explained import Explained
+
 MAX_COLUMNS = 1_000
 MAX_CELL = 1_000_000  # characters
 MAX_LINE = 16_000_000  # bytes; without a bound, a file without line ends would be one line in memory
@@ -63,7 +65,7 @@ _SENTENCES = {
 }
 
 
-class FileProblem(Exception):
+class FileProblem(Explained):
     """The file is refused whole. `code` and `params` are for programs; no cell's contents are in any of them."""
 
     def __init__(self, code: str, **params: object) -> None:

@@ -36,6 +36,7 @@ from relay.dialects import lock as _lock
 from relay.dialects import now as _now
 from relay.dialects import now_plus as _now_plus
 from relay.dialects import sqlite_datetime as _sqlite_datetime
+from relay.explained import Explained
 from relay.models import Attempt, BulkSend, Lease, Recipient, RecipientQuerySet, Suppression
 
 State = Recipient.State
@@ -43,7 +44,7 @@ _ROWS_PER_STATEMENT = 500
 LAST_ROW = 2**31 - 1
 
 
-class LeaseLost(Exception):
+class LeaseLost(Explained):
     """The lease ran out or was taken over: its holder may neither call nor write any more."""
 
     def __str__(self) -> str:

@@ -19,9 +19,10 @@ from django.utils.translation import gettext_lazy as _
 
 from relay import reasons
 from relay.addresses import AddressProblem, check_address, comparison_key
+from relay.explained import Explained
 
 
-class WrongState(Exception):
+class WrongState(Explained):
     """The bulk send is not in a state from which this can be done; the text says in which it is."""
 
 

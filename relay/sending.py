@@ -15,6 +15,7 @@ from relay.account import open_relay
 from relay.books import Books
 from relay.calling import LOOK_SECONDS, Course, Progress, Tally, Worker
 from relay.composing import Composer
+from relay.explained import Explained
 from relay.halts import Halt, halt_for
 from relay.lease_alarm import LeaseAlarm
 from relay.lost_workers import take_over_expired
@@ -23,7 +24,7 @@ from relay.orders import read_orders
 from relay_client import RelayClient, RelayError, RelayMisconfigured, RelayNotFound, RelayRejected
 
 
-class RelayOutOfReach(Exception):
+class RelayOutOfReach(Explained):
     """The relay could not be reached for about a minute; what is left is `pending`, and a later run goes on."""
 
     def __str__(self) -> str:

@@ -22,6 +22,7 @@ from relay import dialects, ledger, log_reading, matching, reasons, verdicts
 from relay.account import open_relay
 from relay.addresses import comparison_key
 from relay.books import Books
+from relay.explained import Explained
 from relay.log_reading import Window
 from relay.matching import MARGIN, NEAR, TOLERANCE, Entry, Finding
 from relay.models import BulkSend, Recipient, Settlement
@@ -40,7 +41,7 @@ MORE_LOOKS = 4
 PASSING = {reasons.LOG_INCOMPLETE, reasons.UNDER_WAY}
 
 
-class NotUnknown(Exception):
+class NotUnknown(Explained):
     """A person decides on unknown rows only, and says why; the text tells which of the two was missed."""
 
 

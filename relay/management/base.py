@@ -15,15 +15,9 @@ from django.db import DatabaseError
 from django.utils.translation import gettext as _
 from tqdm import tqdm
 
-from relay.account import NotConfigured
-from relay.auditing import LogNotRead
 from relay.calling import Tally
 from relay.creating import Refused
-from relay.file_problems import FileProblem
-from relay.ledger import LeaseLost
-from relay.models import WrongState
-from relay.sending import RelayOutOfReach
-from relay.settlement import NotUnknown
+from relay.explained import Explained
 
 
 class ExplainedCommand(BaseCommand):
@@ -39,17 +33,7 @@ class ExplainedCommand(BaseCommand):
         try:
             _refuse_undecodable(options)
             result = self.run(options)
-        except (
-            Refused,
-            FileProblem,
-            WrongState,
-            NotUnknown,
-            LogNotRead,
-            NotConfigured,
-            RelayOutOfReach,
-            LeaseLost,
-            OSError,
-        ) as problem:
+        except (Explained, OSError) as problem:
             self._fail(str(problem), options)
         except DatabaseError as problem:
             # The first line only: the rest may quote a row.
