@@ -5,6 +5,7 @@ variable wins), or the file that `ENV_FILE` names; an empty `ENV_FILE` reads non
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -44,6 +45,13 @@ class Environment(BaseSettings):
     db_password: SecretStr = SecretStr("")
     attachments_root: Path = Path("attachments")
 
+    analytics_db_host: str = "127.0.0.1"
+    analytics_db_port: int = Field(default=5432, ge=1, le=65535)
+    analytics_db_name: str = ""
+    analytics_db_user: str = ""
+    analytics_db_password: SecretStr = SecretStr("")
+    analytics_db_sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
+
     doppler_relay_api_key: SecretStr = SecretStr("")
     doppler_relay_account_id: str = ""
     doppler_relay_from_email: str = ""
@@ -64,9 +72,24 @@ class Environment(BaseSettings):
     bulk_scheduler_interval_min: int = Field(default=2, ge=1, le=1440)
     bulk_missed_after_min: int = Field(default=60, ge=1, le=100_000)
 
+    doppler_reports_timeout: float = Field(default=30, gt=0, le=600)
+    doppler_reports_poll_initial_delay: float = Field(default=5, ge=0, le=3600)
+    doppler_reports_poll_max_delay: float = Field(default=15, ge=0, le=3600)
+    doppler_reports_poll_total_timeout: float = Field(default=900, gt=0, le=604_800)
+    doppler_reports_file_hosts: CommaSeparated = ["files.dopplerrelay.com"]
+    doppler_reports_csv_timezone: str = "UTC"
+    reports_max_reject_share: float = Field(default=0.05, ge=0, le=1)
+    reports_max_file_mb: int = Field(default=2048, ge=1, le=1_000_000)
+    reports_auto_after_min: int = Field(default=15, ge=0, le=100_000)
+    reports_auto_days: int = Field(default=3, ge=0, le=90)
+    reports_auto_enabled: bool = True
+    reports_timer_enabled: bool = True
+    reports_timer_interval: int = Field(default=15, ge=1, le=1440)
+    reports_timer_lock_path: Path = Path("tmp/timer.lock")
+
     tasks_engine: Literal["", "db", "procrastinate"] = ""
 
-    @field_validator("allowed_hosts", "csrf_trusted_origins", mode="before")
+    @field_validator("allowed_hosts", "csrf_trusted_origins", "doppler_reports_file_hosts", mode="before")
     @classmethod
     def split_commas(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -99,12 +122,20 @@ class Environment(BaseSettings):
     def upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("sqlite_path", "attachments_root")
+    @field_validator("sqlite_path", "attachments_root", "reports_timer_lock_path")
     @classmethod
     def from_project(cls, value: Path) -> Path:
         return BASE_DIR / value
 
-    @field_validator("time_zone")
+    @field_validator("doppler_reports_file_hosts")
+    @classmethod
+    def only_hosts(cls, value: list[str]) -> list[str]:
+        hosts = [host.lower() for host in value]
+        if not all(re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", host) for host in hosts):
+            raise ValueError("must be names of hosts, comma-separated, without scheme, port or path")
+        return hosts
+
+    @field_validator("time_zone", "doppler_reports_csv_timezone")
     @classmethod
     def known_zone(cls, value: str) -> str:
         try:
@@ -164,6 +195,8 @@ class Environment(BaseSettings):
             missing.append("SECRET_KEY (any long random text; or DEBUG=True for development)")
         if not self.use_sqlite:
             missing += [name.upper() for name in ("db_name", "db_user") if not getattr(self, name)]
+        if self.analytics_db_name and not self.analytics_db_user:
+            missing.append("ANALYTICS_DB_USER (or ANALYTICS_DB_NAME unset: no second database)")
         if missing:
             raise ValueError("these must be set: " + ", ".join(missing))
         if self.use_sqlite and self.tasks_engine == "procrastinate":

@@ -1,9 +1,12 @@
 """Django settings. Everything that differs between installations comes from `config.environment`."""
 
+from typing import Any
+
 from django.core.management.utils import get_random_secret_key
 from django.utils.csp import CSP
 from django.utils.translation import gettext_lazy as _
 
+from config.databases import postgresql
 from config.environment import BASE_DIR, read_environment
 from config.logs import logging_settings
 from config.unfold import LOGIN_REDIRECT_URL, UNFOLD  # noqa: F401  (settings, as Django and Unfold read them)
@@ -28,6 +31,7 @@ INSTALLED_APPS = [
     *([] if env.use_sqlite else ["procrastinate.contrib.django"]),
     "task_engines",
     "relay",
+    "reports",
 ]
 
 MIDDLEWARE = [
@@ -60,6 +64,7 @@ TEMPLATES = [
     },
 ]
 
+DATABASES: dict[str, dict[str, Any]]
 if env.use_sqlite:
     DATABASES = {
         "default": {
@@ -76,29 +81,24 @@ if env.use_sqlite:
     }
 else:
     DATABASES = {
-        "default": {
-            "ENGINE": "django.db.backends.postgresql",
-            "HOST": env.db_host,
-            "PORT": env.db_port,
-            "NAME": env.db_name,
-            "USER": env.db_user,
-            "PASSWORD": env.db_password.get_secret_value(),
-            "CONN_MAX_AGE": 60,
-            "CONN_HEALTH_CHECKS": True,
-            # A session that dies inside a transaction must not hold rows for ever.
-            "OPTIONS": {
-                "connect_timeout": 10,
-                # Of the ledger's own statements. (A pooler between must know prepared statements: PgBouncer ≥ 1.21.)
-                "prepare_threshold": 5,
-                "options": "-c idle_in_transaction_session_timeout=300000",
-                # A database that vanished from the network is noticed within half a minute, not in hours.
-                "keepalives_idle": 10,
-                "keepalives_interval": 5,
-                "keepalives_count": 3,
-                "tcp_user_timeout": 30_000,
-            },
-        }
+        "default": postgresql(
+            HOST=env.db_host,
+            PORT=env.db_port,
+            NAME=env.db_name,
+            USER=env.db_user,
+            PASSWORD=env.db_password.get_secret_value(),
+        )
     }
+if env.analytics_db_name:
+    DATABASES["analytics"] = postgresql(
+        HOST=env.analytics_db_host,
+        PORT=env.analytics_db_port,
+        NAME=env.analytics_db_name,
+        USER=env.analytics_db_user,
+        PASSWORD=env.analytics_db_password.get_secret_value(),
+    )
+    DATABASES["analytics"]["OPTIONS"]["sslmode"] = env.analytics_db_sslmode
+DATABASE_ROUTERS = ["reports.routers.AnalyticsRouter"]
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -182,6 +182,20 @@ RELAY_HOLIDAYS_COUNTRY = env.relay_holidays_country
 BULK_SCHEDULER_ENABLED = env.bulk_scheduler_enabled
 BULK_SCHEDULER_INTERVAL_MIN = env.bulk_scheduler_interval_min
 BULK_MISSED_AFTER_MIN = env.bulk_missed_after_min
+DOPPLER_REPORTS_TIMEOUT = env.doppler_reports_timeout
+DOPPLER_REPORTS_POLL_INITIAL_DELAY = env.doppler_reports_poll_initial_delay
+DOPPLER_REPORTS_POLL_MAX_DELAY = env.doppler_reports_poll_max_delay
+DOPPLER_REPORTS_POLL_TOTAL_TIMEOUT = env.doppler_reports_poll_total_timeout
+DOPPLER_REPORTS_FILE_HOSTS = env.doppler_reports_file_hosts
+DOPPLER_REPORTS_CSV_TIMEZONE = env.doppler_reports_csv_timezone
+REPORTS_MAX_REJECT_SHARE = env.reports_max_reject_share
+REPORTS_MAX_FILE_MB = env.reports_max_file_mb
+REPORTS_AUTO_ENABLED = env.reports_auto_enabled
+REPORTS_AUTO_AFTER_MIN = env.reports_auto_after_min
+REPORTS_AUTO_DAYS = env.reports_auto_days
+REPORTS_TIMER_ENABLED = env.reports_timer_enabled
+REPORTS_TIMER_INTERVAL = env.reports_timer_interval
+REPORTS_TIMER_LOCK_PATH = env.reports_timer_lock_path
 TASKS_ENGINE = env.tasks_engine or ("db" if env.use_sqlite else "procrastinate")
 TASKS = {
     "default": {

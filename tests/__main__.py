@@ -14,7 +14,7 @@ from tests import postgres
 
 ROOT = Path(__file__).resolve().parent.parent
 # What knows nothing of a database runs once.
-DATABASE_TESTS = ["tests/relay", "tests/journeys", "tests/faults", "tests/task_engines"]
+DATABASE_TESTS = ["tests/relay", "tests/journeys", "tests/faults", "tests/task_engines", "tests/reports"]
 PURE = ["recipients", "addresses", "rendering", "pacing", "matching"]
 
 
@@ -27,16 +27,16 @@ def main(arguments: list[str]) -> int:
         print(f"tests: on PostgreSQL ({server.host}:{server.port})", flush=True)
         pure = [f"--ignore-glob=tests/relay/test_{name}*" for name in PURE]
         paths = [] if chosen else [*DATABASE_TESTS, *pure]
-        failed_there = _pytest(["-n2", *arguments, *paths], server.environment("test_relay"))
+        both = {**server.environment("test_relay"), **server.analytics("test_analytics")}
+        failed_there = _pytest(["-n2", *arguments, *paths], both)
     return failed or failed_there
 
 
 def _pytest(arguments: list[str], environment: dict[str, str]) -> int:
     started = time.monotonic()
     # Nothing of the machine's own settings may reach a test.
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("DOPPLER_", "RELAY_", "DB_", "BULK_"))
-    }
+    settings = ("DOPPLER_", "RELAY_", "DB_", "BULK_", "REPORTS_", "ANALYTICS_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
     live = {
         name: value
         for name, value in os.environ.items()

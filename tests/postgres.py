@@ -42,6 +42,16 @@ class Server:
             "DB_PASSWORD": self.password,
         }
 
+    def analytics(self, database: str) -> dict[str, str]:
+        """The product's variables for a second database of this server, into which reports can be loaded."""
+        return {
+            "ANALYTICS_DB_HOST": self.host,
+            "ANALYTICS_DB_PORT": str(self.port),
+            "ANALYTICS_DB_NAME": database,
+            "ANALYTICS_DB_USER": self.user,
+            "ANALYTICS_DB_PASSWORD": self.password,
+        }
+
     def connect(self, database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
         return psycopg.connect(
             host=self.host, port=self.port, user=self.user, password=self.password, dbname=database, autocommit=True

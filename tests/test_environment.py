@@ -12,7 +12,7 @@ from config.environment import BASE_DIR, Environment, EnvironmentProblem, read_e
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = {name.upper() for name in Environment.model_fields}
-SECRETS = {"SECRET_KEY", "DB_PASSWORD", "DOPPLER_RELAY_API_KEY"}
+SECRETS = {"SECRET_KEY", "DB_PASSWORD", "ANALYTICS_DB_PASSWORD", "DOPPLER_RELAY_API_KEY"}
 
 
 @pytest.fixture
@@ -74,6 +74,25 @@ DEFAULTS = {
     "RELAY_SETTLEMENT_LOOKS": (120, 600, 1800),
     "RELAY_STOP_LOSS": 0.5,
     "RELAY_HOLIDAYS_COUNTRY": "",
+    "ANALYTICS_DB_HOST": "127.0.0.1",
+    "ANALYTICS_DB_PORT": 5432,
+    "ANALYTICS_DB_NAME": "",
+    "ANALYTICS_DB_USER": "",
+    "ANALYTICS_DB_SSLMODE": "prefer",
+    "DOPPLER_REPORTS_TIMEOUT": 30,
+    "DOPPLER_REPORTS_POLL_INITIAL_DELAY": 5,
+    "DOPPLER_REPORTS_POLL_MAX_DELAY": 15,
+    "DOPPLER_REPORTS_POLL_TOTAL_TIMEOUT": 900,
+    "DOPPLER_REPORTS_FILE_HOSTS": ["files.dopplerrelay.com"],
+    "DOPPLER_REPORTS_CSV_TIMEZONE": "UTC",
+    "REPORTS_MAX_FILE_MB": 2048,
+    "REPORTS_MAX_REJECT_SHARE": 0.05,
+    "REPORTS_AUTO_ENABLED": True,
+    "REPORTS_AUTO_AFTER_MIN": 15,
+    "REPORTS_AUTO_DAYS": 3,
+    "REPORTS_TIMER_ENABLED": True,
+    "REPORTS_TIMER_INTERVAL": 15,
+    "REPORTS_TIMER_LOCK_PATH": BASE_DIR / "tmp" / "timer.lock",
     "BULK_MISSED_AFTER_MIN": 60,
     "TASKS_ENGINE": "",
     "BULK_SCHEDULER_ENABLED": True,
@@ -339,7 +358,7 @@ def test_what_the_example_has_commented_out_is_the_default(read, tmp_path):
     path = tmp_path / ".env"
     path.write_text(re.sub(r"^#([A-Z][A-Z_]+=)", r"\1", text, flags=re.MULTILINE), encoding="utf-8")
     env = read(env_file=str(path), SECRET_KEY="x")
-    for name in re.findall(r"^#([A-Z][A-Z_]+)=", text, re.MULTILINE):
+    for name in set(re.findall(r"^#([A-Z][A-Z_]+)=", text, re.MULTILINE)) - SECRETS:
         assert getattr(env, name.lower()) == DEFAULTS[name], name
 
 
