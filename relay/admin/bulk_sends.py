@@ -26,6 +26,7 @@ from relay.admin import decisions, words
 from relay.admin.confirming import Question, ask
 from relay.admin.decisions import DECISIONS, Offer, actor_of
 from relay.admin.downloads import as_download
+from relay.admin.forecast import forecast_lines
 from relay.admin.recipients import FOR_A_PERSON
 from relay.admin.unfolded import (
     ActionVariant,
@@ -422,6 +423,7 @@ def _page_of(bulk_send: BulkSend) -> dict[str, Any]:
             }
             for state in State.values
         ],
+        "forecast": forecast_lines(now),
         "for_a_person": _for_a_person(bulk_send, now),
         "rows": words.number(bulk_send.total),
         "recipients_url": recipients_of(bulk_send),
@@ -443,9 +445,7 @@ def _note(bulk_send: BulkSend, now: dict[str, Any]) -> str:
 
 def _for_a_person(bulk_send: BulkSend, now: dict[str, Any]) -> dict[str, str] | None:
     """The unknown recipients that the relay's log will tell nothing more about."""
-    if not now[State.UNKNOWN]:
-        return None
-    waiting = bulk_send.recipients.filter(state=State.UNKNOWN, look_at=None).count()
+    waiting = now["unknown_for_a_person"]
     url = f"{recipients_of(bulk_send)}&state={FOR_A_PERSON}"
     return {"count": words.number(waiting), "url": url} if waiting else None
 

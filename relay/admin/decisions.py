@@ -72,7 +72,8 @@ START_VALID = Offer(
     name="start_valid",
     button=_("Send only the valid ones"),
     question=_(
-        "Messages to send: %(left)s. They leave as soon as a sending process takes them; the rejected rows get nothing."
+        "Messages to send: %(left)s. They leave at the hour it is scheduled for, if that is still to come, else as soon"
+        " as a sending process takes them; the rejected rows get nothing."
     ),
     done=_("Allowed to be sent without the rejected rows."),
     offered_in=frozenset({Status.DRAFT}),

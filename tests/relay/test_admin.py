@@ -1,7 +1,7 @@
 """The console's pages: they answer, they ask the database little, they show strangers' text as text."""
 
 import itertools
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ from django.core.files.base import ContentFile
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from relay.admin.searching import CappedPaginator, address_range, find_recipients
-from relay.admin.words import COUNT_NAMES, OUTCOME_COLOURS, STATE_COLOURS, STATUS_COLOURS, moment
-from relay.models import Attachment, Attempt, BulkSend, Recipient, Sender, SendingWindow, Suppression
+from relay.admin.words import COUNT_NAMES, OUTCOME_COLOURS, STATE_COLOURS, STATUS_COLOURS, moment, number
+from relay.models import Attachment, Attempt, BulkSend, Quota, Recipient, Sender, SendingWindow, Suppression
 from relay.reasons import NAMES, SENTENCES
 from relay.reasons import WINDOW as WINDOW_CLOSED
 from tests.relay.admin_rows import HOSTILE, State, Status, bulk_send, draft, in_every_state, recipient, user
@@ -110,6 +111,22 @@ def test_the_page_shows_findings_with_examples_and_leads_to_the_recipients(lucia
 def test_the_page_says_why_it_stopped(lucia: Client) -> None:
     sent = bulk_send(Status.ERROR)
     assert "La plantilla necesita otras variables" in page(lucia, f"{LIST}{sent.pk}/change/")
+
+
+def test_the_page_says_how_much_the_quotas_let_go(lucia: Client) -> None:
+    sent = bulk_send(Status.SENDING, total=6)
+    in_every_state(sent)  # one of each, so one to send
+    address = f"{LIST}{sent.pk}/change/"
+    assert "relay-lines" not in page(lucia, address)  # the relay named no limit
+    renewed = timezone.now() + timedelta(minutes=20)
+    Quota.objects.create(period="hourly", limit=1000, remaining=0, reset_at=renewed, read_at=timezone.now())
+    Quota.objects.create(period="daily", limit=30000, remaining=12345, reset_at=None, read_at=timezone.now())
+    shown = page(lucia, address)
+    assert f"Cuota por hora: quedan 0 de {number(1000)}. Se renueva el {moment(renewed)}." in shown
+    assert f"Cuota por día: quedan {number(12345)} de {number(30000)}." in shown
+    assert "Mensajes por enviar: 1. En las cuotas caben ahora 0" in shown
+    Quota.objects.update(remaining=500)
+    assert "Todos los mensajes por enviar caben ahora" in page(lucia, address)
 
 
 def test_the_page_says_outside_which_window_it_is_and_until_when(lucia: Client) -> None:
