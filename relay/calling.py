@@ -17,7 +17,7 @@ import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
-from relay import ledger, pacing, quotas, rates, reasons
+from relay import ledger, pacing, quotas, rates, reasons, stages
 from relay.books import Books
 from relay.composing import Composed, Composer
 from relay.halts import Halt, halt_for
@@ -438,7 +438,7 @@ class Worker:
 
     async def _wait_for_returned(self) -> bool:
         """With nothing under way: waits for the next row that came back, if that is worth waiting for."""
-        due = await self.books(ledger.next_due_in, self.lease.bulk_send_id)
+        due = await self.books(stages.next_due_in, self.lease.bulk_send_id)
         if due is None or due > self.patience:
             self.tally.waits = due
             return False

@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from relay import ledger, rates, reasons
+from relay import rates, reasons, whole_sends
 from relay.creating import Refused
 from relay.models import BulkSend, Decision, SendingWindow, WrongState
 
@@ -56,7 +56,7 @@ def resume(bulk_send: BulkSend, by: Actor) -> None:
 def cancel(bulk_send: BulkSend, by: Actor) -> None:
     with transaction.atomic():
         _locked(bulk_send)
-        excluded = ledger.cancel(bulk_send)
+        excluded = whole_sends.cancel(bulk_send)
         _record(bulk_send, by, What.CANCEL, excluded=excluded)
 
 
@@ -69,7 +69,7 @@ def retry(bulk_send: BulkSend, by: Actor, codes: Sequence[str]) -> int:
         before = _locked(bulk_send)
         if before.status in {Status.DRAFT, Status.PENDING, Status.CANCELLED}:
             raise _wrong(bulk_send)
-        retried = ledger.retry_refused(bulk_send.pk, codes)
+        retried = whole_sends.retry_refused(bulk_send.pk, codes)
         if not retried:
             raise Refused(_("Bulk send %(id)d has no refused recipients with these codes.") % {"id": bulk_send.pk})
         if before.status in {Status.DONE, Status.SETTLING}:

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connection
 
-from relay import ledger, reasons
+from relay import reasons, whole_sends
 from relay.addresses import AddressProblem, check_address, likely_slip
 from relay.models import BulkSend, Recipient
 from relay.recipients import RecipientsFile, Row, read_rows
@@ -81,8 +81,8 @@ def import_recipients(bulk_send: BulkSend, file: RecipientsFile, template: Compi
         _copy(rows)
     else:
         _insert(rows)
-    ledger.exclude_suppressed(bulk_send.pk)
-    ledger.exclude_repeats(bulk_send.pk, only_equal_rows=bulk_send.allow_repeats)
+    whole_sends.exclude_suppressed(bulk_send.pk)
+    whole_sends.exclude_repeats(bulk_send.pk, only_equal_rows=bulk_send.allow_repeats)
     for reason in (reasons.SUPPRESSED, reasons.DUPLICATE):
         _add_from_database(findings, bulk_send, reason)
     return findings

@@ -1,5 +1,5 @@
-"""Writes `Recipient.state`: claim, record, release, take over, exclude, conclude. (`relay.verdicts` is the only other
-module that does: it takes rows out of `unknown`.)
+"""Writes `Recipient.state` for workers: claim, record, release, take over. (Two other modules write it, and no more:
+`relay.verdicts` takes rows out of `unknown`, `relay.whole_sends` excludes and retries what nobody is calling.)
 
 A worker acquires a lease on a bulk send, claims rows under it (`sending`, committed before any call leaves), and
 records what became of them. Every write first proves that nobody has taken the lease over; a lease
@@ -17,15 +17,12 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import Enum
 from typing import Any, cast
 
 import psycopg
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Count, Exists, OuterRef, Q
-from django.db.models.functions import Lower, Now
-from django.utils import timezone
+from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from relay import reasons
@@ -37,7 +34,8 @@ from relay.dialects import now as _now
 from relay.dialects import now_plus as _now_plus
 from relay.dialects import sqlite_datetime as _sqlite_datetime
 from relay.explained import Explained
-from relay.models import Attempt, BulkSend, Lease, Recipient, RecipientQuerySet, Suppression
+from relay.models import Attempt, BulkSend, Lease, Recipient
+from relay.whole_sends import exclude_leftovers_of_cancelled
 
 State = Recipient.State
 _ROWS_PER_STATEMENT = 500
@@ -152,7 +150,7 @@ def release(lease: HeldLease) -> None:
         _fence(lease)
         _return_untouched(lease)
         Lease.objects.filter(pk=lease.id).update(released_at=Now(), calls_in_flight=0, calls_per_second=0)
-    _exclude_leftovers_of_cancelled(lease.bulk_send_id)
+    exclude_leftovers_of_cancelled(lease.bulk_send_id)
 
 
 def _fence(lease: HeldLease) -> tuple[str, int | None]:
@@ -182,7 +180,7 @@ def put_back(lease: HeldLease, recipient_ids: Sequence[int]) -> None:
                 f" WHERE id IN ({_ids()}) AND state = 'sending' AND lease_id = %s",
                 [json.dumps(list(recipient_ids)), lease.id],
             )
-    _exclude_leftovers_of_cancelled(lease.bulk_send_id)
+    exclude_leftovers_of_cancelled(lease.bulk_send_id)
 
 
 def _return_untouched(lease: HeldLease) -> None:
@@ -211,7 +209,7 @@ def take_over_expired(describe: Describe) -> int:
             expired = cursor.fetchall()
         lost = sum(_take_over(lease_id, bulk_send_id, describe) for lease_id, bulk_send_id in expired)
     for bulk_send_id in {lease[1] for lease in expired}:
-        _exclude_leftovers_of_cancelled(bulk_send_id)
+        exclude_leftovers_of_cancelled(bulk_send_id)
     return lost
 
 
@@ -466,213 +464,6 @@ def seconds_until_look(reason: str, looks_made: int) -> float:
 
 def first_look(reason: str, ended_at: datetime) -> datetime:
     return ended_at + timedelta(seconds=seconds_until_look(reason, 0))
-
-
-def next_look_in(bulk_send_id: int) -> float | None:
-    """Seconds until the next look for an unknown row is due (≤ 0: now); None when none is to be made."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT min(look_at), {_now()} FROM relay_recipient WHERE bulk_send_id = %s AND look_at IS NOT NULL",
-            [bulk_send_id],
-        )
-        due, now = cursor.fetchone()
-    return None if due is None else (_as_datetime(due) - _as_datetime(now)).total_seconds()
-
-
-# --- whole bulk sends ---------------------------------------------------------------------------------------
-
-
-def next_due_in(bulk_send_id: int) -> float | None:
-    """Seconds until the next row that came back is due (≤ 0: now); None when no row waits."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT min(not_before), {_now()} FROM relay_recipient WHERE bulk_send_id = %s AND not_before IS NOT NULL",
-            [bulk_send_id],
-        )
-        due, now = cursor.fetchone()
-    return None if due is None else (_as_datetime(due) - _as_datetime(now)).total_seconds()
-
-
-class Left(Enum):
-    """What a worker that has nothing more to claim finds."""
-
-    ROWS = "rows"  # somebody returned some, and they are due
-    WORKERS = "workers"  # others hold the rest
-    NOTHING = "nothing"
-
-
-def left_by_others(bulk_send_id: int) -> Left:
-    """Whether others still hold rows of this bulk send, or left some that can go now."""
-    if not BulkSend.objects.filter(pk=bulk_send_id, status=BulkSend.Status.SENDING).exists():
-        return Left.NOTHING
-    # Asked before the rows: who ends in between has returned his rows by then.
-    workers = Lease.objects.filter(bulk_send_id=bulk_send_id, released_at=None).exists()
-    due = Q(not_before=None) | Q(not_before__lte=Now())
-    if _reachable(bulk_send_id).filter(due, state=State.PENDING).exists():
-        return Left.ROWS
-    return Left.WORKERS if workers else Left.NOTHING
-
-
-def _reachable(bulk_send_id: int) -> RecipientQuerySet:
-    """Its rows, without those that wait until the first slice has been judged."""
-    rows = Recipient.objects.filter(bulk_send_id=bulk_send_id)
-    slice_end = BulkSend.objects.values_list("slice_ends_at_row", flat=True).get(pk=bulk_send_id)
-    return rows if slice_end is None else rows.filter(row__lte=slice_end)
-
-
-def judge_first_slice(bulk_send_id: int) -> bool:
-    """When all of the first slice has been called: lets the rest go, or pauses the bulk send. True: the rest may go."""
-    with transaction.atomic():
-        bulk_send = BulkSend.objects.select_for_update().get(pk=bulk_send_id)
-        if bulk_send.slice_ends_at_row is None or bulk_send.status != BulkSend.Status.SENDING:
-            return False
-        counts = _reachable(bulk_send_id).counts()
-        if counts[State.PENDING] or counts[State.SENDING]:
-            return False
-        bad = counts[State.REFUSED] + counts[State.UNKNOWN]
-        outcomes = bad + counts[State.ACCEPTED]
-        if bad > bulk_send.first_slice_max_refused * outcomes:
-            told: dict[str, Any] = {
-                "outcomes": outcomes,
-                "refused": counts[State.REFUSED],
-                "unknown": counts[State.UNKNOWN],
-            }
-            bulk_send.pause(reasons.FIRST_SLICE, **told)
-            return False
-        bulk_send.slice_ends_at_row = None
-        bulk_send.save(update_fields=["slice_ends_at_row"])
-        return True
-
-
-def start_due() -> list[int]:
-    """Lets what is scheduled and due begin; returns the ids that this call, and no other, started.
-
-    What is due for too long waits for a person: a reminder that arrives a day late may be worse than none.
-    """
-    started = []
-    for bulk_send_id, scheduled_at in BulkSend.objects.due().values_list("pk", "scheduled_at"):
-        late = _pause_missed(bulk_send_id, cast(datetime, scheduled_at))  # what is due has an hour
-        # The status is asked again by the UPDATE itself: of two hosts one starts it.
-        if not late and BulkSend.objects.due().filter(pk=bulk_send_id).update(status=BulkSend.Status.SENDING):
-            started.append(bulk_send_id)
-    return started
-
-
-def _pause_missed(bulk_send_id: int, scheduled_at: datetime) -> bool:
-    told = {"scheduled_at": timezone.localtime(scheduled_at).strftime("%Y-%m-%d %H:%M %Z")}
-    missed = BulkSend.objects.missed().filter(pk=bulk_send_id, scheduled_at=scheduled_at)
-    return bool(missed.update(status=BulkSend.Status.PAUSED, reason=reasons.MISSED, reason_params=told))
-
-
-def lift_pauses() -> int:
-    """Lets go on what was paused until a time that has come; never a pause that a person set."""
-    return BulkSend.objects.pause_over().update(
-        status=BulkSend.Status.SENDING, reason="", reason_params={}, resume_at=None
-    )
-
-
-def cancel(bulk_send: BulkSend) -> int:
-    """Cancels it from any state before `done`; what has not left is excluded, what is in flight finishes.
-
-    Returns how many rows it excluded.
-    """
-    with transaction.atomic():
-        bulk_send.cancel()
-        return _exclude(bulk_send.pk, reasons.CANCELLED)
-
-
-def retry_refused(bulk_send_id: int, codes: Sequence[str]) -> int:
-    """Refused rows with one of these codes of the relay go again; `relay.decisions` asks and records who wants it.
-
-    An address that was suppressed meanwhile stays refused: a worker that is sending looks for those no more.
-    """
-    suppressed = Suppression.objects.filter(Q(until=None) | Q(until__gt=Now()), email=Lower(OuterRef("email")))
-    return Recipient.objects.filter(
-        ~Exists(suppressed), bulk_send_id=bulk_send_id, state=State.REFUSED, reason_detail__in=list(codes)
-    ).update(state=State.PENDING, reason="", reason_detail="", not_before=Now())
-
-
-def refused_by_code(bulk_send_id: int) -> dict[str, int]:
-    refused = Recipient.objects.filter(bulk_send_id=bulk_send_id, state=State.REFUSED).order_by("reason_detail")
-    return dict(refused.values_list("reason_detail").annotate(n=Count("pk")))
-
-
-def _exclude_leftovers_of_cancelled(bulk_send_id: int) -> None:
-    """Rows that came back after the cancellation go the way of the others."""
-    with transaction.atomic():
-        # Locked: a cancellation that is just being committed has not seen the rows that came back.
-        bulk_send = BulkSend.objects.select_for_update().only("status").get(pk=bulk_send_id)
-        if bulk_send.status == BulkSend.Status.CANCELLED:
-            _exclude(bulk_send_id, reasons.CANCELLED)
-
-
-def _exclude(bulk_send_id: int, reason: str) -> int:
-    return Recipient.objects.filter(bulk_send_id=bulk_send_id, state=State.PENDING).update(
-        state=State.EXCLUDED, reason=reason, reason_detail="", not_before=None
-    )
-
-
-def exclude_suppressed(bulk_send_id: int) -> int:
-    """Takes out the pending rows whose address is suppressed now."""
-    if not Suppression.objects.exists():
-        return 0  # the rule on most installations: a million rows need not be looked at
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE relay_recipient SET state = 'excluded', reason = %s, reason_detail = s.reason, not_before = NULL"
-            " FROM relay_suppression s"
-            " WHERE bulk_send_id = %s AND state = 'pending' AND lower(relay_recipient.email) = s.email"
-            f" AND (s.until IS NULL OR s.until > {_now()})",
-            [reasons.SUPPRESSED, bulk_send_id],
-        )
-        return cast(int, cursor.rowcount)
-
-
-def exclude_repeats(bulk_send_id: int, *, only_equal_rows: bool) -> int:
-    """Takes out all pending rows but the first of each address, or of each address and equal cells."""
-    same = "lower(email), variables" if only_equal_rows else "lower(email)"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE relay_recipient SET state = 'excluded', reason = %s,"
-            " reason_detail = CAST(repeats.first AS varchar(20)) FROM ("
-            f'   SELECT id, "row", min("row") OVER (PARTITION BY {same}) AS first FROM relay_recipient'
-            "    WHERE bulk_send_id = %s AND state = 'pending') repeats"
-            ' WHERE relay_recipient.id = repeats.id AND repeats."row" > repeats.first',
-            [reasons.DUPLICATE, bulk_send_id],
-        )
-        return cast(int, cursor.rowcount)
-
-
-def conclude(bulk_send_id: int) -> str:
-    """Moves a bulk send on when nothing is left to call: `settling` while some are unknown, else `done`.
-
-    `done` is proven by counting the rows. Returns the status it has then.
-    """
-    with transaction.atomic():
-        bulk_send = BulkSend.objects.select_for_update().get(pk=bulk_send_id)
-        if bulk_send.status not in {BulkSend.Status.SENDING, BulkSend.Status.SETTLING}:
-            return bulk_send.status
-        counts = Recipient.objects.filter(bulk_send_id=bulk_send_id).counts()
-        if counts[State.PENDING] or counts[State.SENDING]:
-            return bulk_send.status
-        ended = counts[State.ACCEPTED] + counts[State.REFUSED] + counts[State.EXCLUDED]
-        if counts[State.UNKNOWN] or ended != bulk_send.total:
-            bulk_send.begin_settling()
-        else:
-            bulk_send.finish()
-        return bulk_send.status
-
-
-def go_on_after_settlement(bulk_send_id: int) -> None:
-    """A bulk send that only waited for its unknown rows sends again what came back, or ends. Cheap to ask."""
-    with transaction.atomic():
-        bulk_send = BulkSend.objects.select_for_update().get(pk=bulk_send_id)
-        if bulk_send.status != BulkSend.Status.SETTLING:
-            return  # sending: its worker concludes it; else a person decides
-        rows = Recipient.objects.filter(bulk_send_id=bulk_send_id)
-        if rows.filter(not_before__isnull=False).exists():
-            bulk_send.send_what_came_back()
-        elif not rows.filter(look_at__isnull=False).exists():
-            conclude(bulk_send_id)
 
 
 # --- small things ---------------------------------------------------------------------------------------------

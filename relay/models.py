@@ -1,8 +1,9 @@
 """The ledger's tables: one row per recipient is the truth.
 
-Rules about one row are methods here, rules about many rows are querysets; only `relay.ledger` and (out of `unknown`)
-`relay.verdicts` write `Recipient.state`. What the database itself refuses (impossible states, forbidden transitions,
-changed attempts) stands in the constraints below and in the migration `0002_ledger_guards`.
+Rules about one row are methods here, rules about many rows are querysets; `Recipient.state` is written by
+`relay.ledger`, `relay.verdicts` (out of `unknown`) and `relay.whole_sends`, and by nobody else. What the database
+itself refuses (impossible states, forbidden transitions, changed attempts) stands in the constraints below and in the
+migrations that put up guards.
 """
 
 import zoneinfo
@@ -364,7 +365,7 @@ class BulkSend(models.Model):
         self.save(update_fields=["template_subject", "template_html"])
 
     def cancel(self) -> None:
-        """Only the status; `ledger.cancel` excludes what has not left in the same transaction."""
+        """Only the status; `whole_sends.cancel` excludes what has not left in the same transaction."""
         self._leave(
             set(self.Status) - {self.Status.DONE, self.Status.CANCELLED},
             self.Status.CANCELLED,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import structlog
 from django.utils.translation import gettext as _
 
-from relay import ledger, pacing, sending
+from relay import ledger, pacing, sending, stages
 from relay.account import NotConfigured
 from relay.books import Books
 from relay.calling import Course, Progress, Tally
@@ -82,8 +82,8 @@ class _Run:
 
     async def _see_what_is_due(self) -> None:
         lost = await self.books(take_over_expired)
-        started = await self.books(ledger.start_due)
-        lifted = await self.books(ledger.lift_pauses)
+        started = await self.books(stages.start_due)
+        lifted = await self.books(stages.lift_pauses)
         self.done.tally.unknown += lost
         self.done.started += len(started)
         if started or lifted:

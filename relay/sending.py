@@ -10,7 +10,7 @@ import time
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from relay import ledger, pacing, reasons, rendering
+from relay import ledger, pacing, reasons, rendering, stages, whole_sends
 from relay.account import open_relay
 from relay.books import Books
 from relay.calling import LOOK_SECONDS, Course, Progress, Tally, Worker
@@ -83,7 +83,7 @@ class _Drain:
         if halt is not None:
             await self.books(halt.apply, self.id)
             return self.tally
-        await self.books(ledger.exclude_suppressed, self.id)
+        await self.books(whole_sends.exclude_suppressed, self.id)
         try:
             composer = await self.books(_ready_composer, bulk_send)
         except OSError:
@@ -95,7 +95,7 @@ class _Drain:
                 if self.tally.more or not await self._something_is_left():
                     break
         if not self.tally.more:
-            await self.books(ledger.conclude, self.id)
+            await self.books(stages.conclude, self.id)
         return self.tally
 
     async def _what_forbids(self, bulk_send: BulkSend) -> Halt | None:
@@ -133,12 +133,12 @@ class _Drain:
         """
         while not self.stop.is_set():
             self.tally.unknown += await self.books(take_over_expired)
-            match await self.books(ledger.left_by_others, self.id):
-                case ledger.Left.ROWS:
+            match await self.books(stages.left_by_others, self.id):
+                case stages.Left.ROWS:
                     await asyncio.sleep(LOOK_SECONDS)  # others may have them locked: no hurry
                     return True
-                case ledger.Left.NOTHING:
-                    return await self.books(ledger.judge_first_slice, self.id)
+                case stages.Left.NOTHING:
+                    return await self.books(stages.judge_first_slice, self.id)
             if not self.patient:
                 self.tally.waits = min(self.tally.waits or 4 * LOOK_SECONDS, 4 * LOOK_SECONDS)
                 return False

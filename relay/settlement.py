@@ -18,7 +18,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from relay import dialects, ledger, log_reading, matching, reasons, verdicts
+from relay import dialects, ledger, log_reading, matching, reasons, stages, verdicts
 from relay.account import open_relay
 from relay.addresses import comparison_key
 from relay.books import Books
@@ -277,7 +277,7 @@ def _settle(batch: Sequence[Due], found: _Log) -> list[Verdict]:
             ]
         )
         for bulk_send_id in statuses:
-            ledger.go_on_after_settlement(bulk_send_id)
+            stages.go_on_after_settlement(bulk_send_id)
     return written
 
 

@@ -7,7 +7,7 @@ import structlog
 from django.tasks import task
 from django.utils import timezone
 
-from relay import ledger, sending, verdicts
+from relay import ledger, sending, stages, verdicts
 from relay.books import Books
 from relay.calling import Course
 from relay.lost_workers import take_over_expired
@@ -72,8 +72,8 @@ def tick() -> None:
     Every open bulk send has a job waiting, besides those that run: so each idle worker, on whatever host, joins in.
     """
     take_over_expired()
-    ledger.start_due()
-    ledger.lift_pauses()
+    stages.start_due()
+    stages.lift_pauses()
     for bulk_send_id in BulkSend.objects.open_to_workers().values_list("pk", flat=True):
         request_sending(bulk_send_id)
     if verdicts.looks_are_due(None):

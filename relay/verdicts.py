@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from django.db.models import Case, OuterRef, Subquery, When
 from django.db.models.functions import Lower, Now
 
-from relay import dialects, ledger, reasons
+from relay import dialects, reasons, stages
 from relay.addresses import comparison_key
 from relay.matching import MARGIN, Candidate, Entry, link_key
 from relay.models import Attempt, BulkSend, Decision, Recipient, Settlement
@@ -367,5 +367,5 @@ def decide(recipient: Recipient, *, sent: bool, note: str, by: User | None, acto
             what=Decision.What.SETTLE,
             details={"row": locked.row, "verdict": verdict.verdict},
         )
-        ledger.go_on_after_settlement(locked.bulk_send_id)
+        stages.go_on_after_settlement(locked.bulk_send_id)
     return True

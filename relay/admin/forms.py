@@ -13,8 +13,8 @@ from unfold.widgets import (
 )
 
 from relay.admin import words
-from relay.ledger import refused_by_code
 from relay.models import BulkSend, SendingWindow, Settlement
+from relay.whole_sends import refused_by_code
 
 
 class RetryForm(forms.Form):

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from relay import decisions, ledger, reasons
+from relay import decisions, ledger, reasons, stages, whole_sends
 from relay.creating import Refused
 from relay.decisions import Actor
 from relay.models import BulkSend, Decision, Pace, Recipient, Suppression, WrongState
@@ -132,7 +132,7 @@ def test_a_pause_in_place_of_one_that_would_end_by_itself_says_which() -> None:
     sent = bulk_send(Status.PAUSED, reason=reasons.QUOTA, resume_at=timezone.now())
     decisions.pause(sent, BY)
     assert Decision.objects.get().details == {"reason": "quota"}
-    assert ledger.lift_pauses() == 0
+    assert stages.lift_pauses() == 0
 
 
 def test_resuming_another_pause_keeps_the_first_slice() -> None:
@@ -150,11 +150,11 @@ def test_only_rows_refused_with_the_chosen_codes_go_again_and_at_once() -> None:
     Recipient.objects.filter(pk=other.pk).update(reason_detail="400.7")
     recipient(sent, 4, State.ACCEPTED)
     elsewhere = recipient(bulk_send(Status.DONE), 2, State.REFUSED)
-    assert ledger.refused_by_code(sent.pk) == {"400.1": 1, "400.7": 1}
+    assert whole_sends.refused_by_code(sent.pk) == {"400.1": 1, "400.7": 1}
     assert decisions.retry(sent, BY, ["400.1"]) == 1
     again.refresh_from_db()
     assert (again.state, again.reason, again.reason_detail, again.attempts) == ("pending", "", "", 1)
-    due_in = ledger.next_due_in(sent.pk)
+    due_in = stages.next_due_in(sent.pk)
     assert due_in is not None
     assert due_in <= 0
     assert sent.finished_at is None

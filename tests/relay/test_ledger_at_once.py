@@ -9,7 +9,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from relay import ledger
+from relay import ledger, stages, whole_sends
 from relay.ledger import LeaseLost
 from relay.models import Attempt, Lease, Recipient
 from tests.relay.ledger_acts import (
@@ -78,7 +78,7 @@ def test_workers_who_claim_at_the_same_time_never_get_the_same_row():
     assert sorted(row for rows in results for row in rows) == list(range(2, 602))
     assert counts(bulk_send) == {"accepted": 600}
     assert Attempt.objects.count() == 600
-    assert ledger.conclude(bulk_send.pk) == "done"
+    assert stages.conclude(bulk_send.pk) == "done"
 
 
 @pytest.mark.postgres
@@ -149,7 +149,7 @@ def test_a_turn_that_comes_in_the_middle_of_a_take_over_writes_nothing():
 def test_two_hosts_start_what_is_due_once():
     needs_postgresql()
     due = {new_bulk_send(1, status="pending", scheduled_at=timezone.now() - HOUR / 60).pk for _ in range(10)}
-    started = in_threads(*[ledger.start_due] * 3)
+    started = in_threads(*[stages.start_due] * 3)
     assert Counter(id_ for ids in started for id_ in ids) == Counter(due)
 
 
@@ -162,7 +162,7 @@ def test_rows_returned_while_a_cancellation_commits_are_excluded():
     rows_claimed(lease, 4)
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
-            ledger.cancel(bulk_send)
+            whole_sends.cancel(bulk_send)
             released = pool.submit(in_threads, lambda: ledger.release(lease))
             time.sleep(0.3)  # it is through, or waits for us
         released.result(timeout=30)

@@ -6,7 +6,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from relay import decisions, ledger, reasons
+from relay import decisions, ledger, reasons, stages, whole_sends
 from relay.decisions import Actor
 from relay.models import BulkSend, WrongState
 from tests.relay.ledger_acts import HOUR, counts, describe, let_come_due, let_expire, outcome, record, rows_claimed
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 def test_a_cancellation_excludes_what_has_not_left_and_lets_the_rest_finish(lease, bulk_send):
     claimed = ledger.take_turn(lease, [], 3).claimed
     record(lease, outcome(lease, claimed[0], "pending"))
-    ledger.cancel(bulk_send)
+    whole_sends.cancel(bulk_send)
     assert counts(bulk_send) == {"sending": 2, "excluded": 8}
     assert set(bulk_send.recipients.filter(state="excluded").values_list("reason", "reason_detail")) == {
         ("cancelled", "")
@@ -32,7 +32,7 @@ def test_a_cancellation_excludes_what_has_not_left_and_lets_the_rest_finish(leas
 
 def test_rows_returned_after_a_cancellation_are_excluded_when_the_lease_ends(lease, bulk_send):
     claimed = ledger.take_turn(lease, [], 3).claimed
-    ledger.cancel(bulk_send)
+    whole_sends.cancel(bulk_send)
     record(lease, outcome(lease, claimed[0], "pending"), outcome(lease, claimed[1]))
     ledger.release(lease)
     assert counts(bulk_send) == {"accepted": 1, "excluded": 9}
@@ -41,7 +41,7 @@ def test_rows_returned_after_a_cancellation_are_excluded_when_the_lease_ends(lea
 
 def test_rows_returned_after_a_cancellation_by_a_lost_worker_are_excluded_too(lease, bulk_send):
     claimed = ledger.take_turn(lease, [], 3).claimed
-    ledger.cancel(bulk_send)
+    whole_sends.cancel(bulk_send)
     record(lease, outcome(lease, claimed[0], "pending"))
     let_expire(lease)
     ledger.take_over_expired(describe)
@@ -51,7 +51,7 @@ def test_rows_returned_after_a_cancellation_by_a_lost_worker_are_excluded_too(le
 def test_what_cannot_be_cancelled_excludes_nothing(bulk_send):
     bulk_send.finish()
     with pytest.raises(WrongState), transaction.atomic():
-        ledger.cancel(bulk_send)
+        whole_sends.cancel(bulk_send)
     assert counts(bulk_send) == {"pending": 10}
 
 
@@ -82,7 +82,7 @@ def finished(bulk_send: BulkSend, **states: int) -> None:
 )
 def test_a_bulk_send_is_done_only_when_its_rows_say_so(bulk_send, states, then):
     finished(bulk_send, **states)
-    assert ledger.conclude(bulk_send.pk) == then
+    assert stages.conclude(bulk_send.pk) == then
     bulk_send.refresh_from_db()
     assert bulk_send.status == then
     assert (bulk_send.finished_at is not None) == (then == "done")
@@ -92,32 +92,32 @@ def test_a_row_under_way_keeps_the_bulk_send_sending(bulk_send):
     finished(bulk_send, accepted=9)
     lease = ledger.acquire(bulk_send.pk)
     assert rows_claimed(lease, 5) == [11]
-    assert ledger.conclude(bulk_send.pk) == "sending"
+    assert stages.conclude(bulk_send.pk) == "sending"
 
 
 @pytest.mark.parametrize("total", [9, 11])
 def test_rows_that_do_not_add_up_to_the_total_are_never_called_done(bulk_send, total):
     BulkSend.objects.filter(pk=bulk_send.pk).update(total=total)
     finished(bulk_send, accepted=10)
-    assert ledger.conclude(bulk_send.pk) == "settling"
+    assert stages.conclude(bulk_send.pk) == "settling"
 
 
 def test_settling_ends_when_nothing_is_unknown_any_more(bulk_send):
     finished(bulk_send, accepted=9, unknown=1)
-    assert ledger.conclude(bulk_send.pk) == "settling"
-    assert ledger.conclude(bulk_send.pk) == "settling"
+    assert stages.conclude(bulk_send.pk) == "settling"
+    assert stages.conclude(bulk_send.pk) == "settling"
     bulk_send.recipients.filter(state="unknown").update(
         state="accepted", reason="", message_id="m-11", accepted_at=timezone.now(), look_at=None
     )
-    assert ledger.conclude(bulk_send.pk) == "done"
-    assert ledger.conclude(bulk_send.pk) == "done"
+    assert stages.conclude(bulk_send.pk) == "done"
+    assert stages.conclude(bulk_send.pk) == "done"
 
 
 @pytest.mark.parametrize("decision", ["pause", "cancel"])
 def test_what_a_person_stopped_is_not_concluded(bulk_send, decision):
     finished(bulk_send, accepted=10)
     getattr(bulk_send, decision)()
-    assert ledger.conclude(bulk_send.pk) == bulk_send.status == {"pause": "paused", "cancel": "cancelled"}[decision]
+    assert stages.conclude(bulk_send.pk) == bulk_send.status == {"pause": "paused", "cancel": "cancelled"}[decision]
 
 
 # --- What others left
@@ -127,19 +127,19 @@ def test_what_a_person_stopped_is_not_concluded(bulk_send, decision):
 def test_a_worker_without_rows_is_told_what_others_left(bulk_send, decision):
     other = ledger.acquire(bulk_send.pk)
     claimed = ledger.take_turn(other, [], 10).claimed
-    assert ledger.left_by_others(bulk_send.pk) == ledger.Left.WORKERS
+    assert stages.left_by_others(bulk_send.pk) == stages.Left.WORKERS
     record(other, outcome(other, claimed[0], "pending"))
-    assert ledger.left_by_others(bulk_send.pk) == ledger.Left.WORKERS  # not due yet
+    assert stages.left_by_others(bulk_send.pk) == stages.Left.WORKERS  # not due yet
     let_come_due(bulk_send)
-    assert ledger.left_by_others(bulk_send.pk) == ledger.Left.ROWS
+    assert stages.left_by_others(bulk_send.pk) == stages.Left.ROWS
     if decision:
         getattr(bulk_send, decision)()
-        assert ledger.left_by_others(bulk_send.pk) == ledger.Left.NOTHING
+        assert stages.left_by_others(bulk_send.pk) == stages.Left.NOTHING
 
 
 def test_nothing_is_left_when_the_last_worker_recorded_all(bulk_send):
     finished(bulk_send, accepted=10)
-    assert ledger.left_by_others(bulk_send.pk) == ledger.Left.NOTHING
+    assert stages.left_by_others(bulk_send.pk) == stages.Left.NOTHING
 
 
 # --- Hours and pauses
@@ -157,10 +157,10 @@ def test_what_is_scheduled_starts_when_its_hour_has_come_and_once():
         new_bulk_send(1, status=status, scheduled_at=scheduled_at)
     new_bulk_send(1, status="paused", reason=reasons.PERSON, scheduled_at=now - HOUR)
     new_bulk_send(1, status="cancelled", finished_at=now, scheduled_at=now - HOUR)
-    assert ledger.start_due() == [due.pk]
+    assert stages.start_due() == [due.pk]
     due.refresh_from_db()
     assert due.status == "sending"
-    assert ledger.start_due() == []
+    assert stages.start_due() == []
     assert BulkSend.objects.filter(status="sending").count() == 1
 
 
@@ -180,12 +180,12 @@ def test_a_pause_is_lifted_when_its_time_has_come_and_never_one_of_a_person():
         kept.append(bulk_send.pk)
     failed = new_bulk_send(1)
     failed.stop_with_error(reasons.MISCONFIGURED)
-    assert ledger.lift_pauses() == 1
+    assert stages.lift_pauses() == 1
     over.refresh_from_db()
     assert (over.status, over.reason, over.reason_params, over.resume_at) == ("sending", "", {}, None)
     assert BulkSend.objects.filter(pk__in=kept, status="paused").count() == 4
     assert BulkSend.objects.get(pk=failed.pk).status == "error"
-    assert ledger.lift_pauses() == 0
+    assert stages.lift_pauses() == 0
 
 
 def test_hours_and_pauses_go_by_the_clock_of_the_database(monkeypatch):
@@ -195,8 +195,8 @@ def test_hours_and_pauses_go_by_the_clock_of_the_database(monkeypatch):
     rows_claimed(lease, 1)
     ahead = timezone.now() + timedelta(days=1)
     monkeypatch.setattr(timezone, "now", lambda: ahead)
-    assert ledger.start_due() == []
-    assert ledger.lift_pauses() == 0
+    assert stages.start_due() == []
+    assert stages.lift_pauses() == 0
     assert ledger.take_over_expired(describe) == 0
 
 
@@ -206,7 +206,7 @@ def test_hours_and_pauses_go_by_the_clock_of_the_database(monkeypatch):
 def test_what_is_late_by_less_than_the_limit_starts(settings):
     settings.BULK_MISSED_AFTER_MIN = 60
     late = new_bulk_send(1, status="pending", scheduled_at=timezone.now() - timedelta(minutes=59))
-    assert ledger.start_due() == [late.pk]
+    assert stages.start_due() == [late.pk]
 
 
 def test_what_is_later_than_that_waits_for_a_person_and_no_timer_lifts_it(settings):
@@ -214,9 +214,9 @@ def test_what_is_later_than_that_waits_for_a_person_and_no_timer_lifts_it(settin
     settings.TIME_ZONE = "America/Guayaquil"
     hour = timezone.now() - timedelta(minutes=61)
     missed = new_bulk_send(1, status="pending", scheduled_at=hour)
-    assert ledger.start_due() == []
-    assert ledger.lift_pauses() == 0
-    assert ledger.start_due() == []
+    assert stages.start_due() == []
+    assert stages.lift_pauses() == 0
+    assert stages.start_due() == []
     missed.refresh_from_db()
     assert (missed.status, missed.reason, missed.resume_at) == ("paused", "missed", None)
     assert timezone.localtime(hour).strftime("%Y-%m-%d %H:%M") in missed.reason_text
@@ -229,4 +229,4 @@ def test_a_missed_hour_goes_by_the_clock_of_the_database(settings, monkeypatch):
     late = new_bulk_send(1, status="pending", scheduled_at=timezone.now() - timedelta(minutes=5))
     ahead = timezone.now() + timedelta(days=1)
     monkeypatch.setattr(timezone, "now", lambda: ahead)
-    assert ledger.start_due() == [late.pk]
+    assert stages.start_due() == [late.pk]

@@ -6,7 +6,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from relay import ledger, reasons
+from relay import ledger, reasons, stages
 from relay.models import Recipient
 from tests.relay.ledger_acts import counts, let_come_due, outcome, record, rows_claimed
 from tests.relay.rows import new_bulk_send
@@ -84,12 +84,12 @@ def test_rows_that_came_back_go_before_new_ones_the_longest_due_first(lease, bul
 
 
 def test_the_next_due_row_is_told_in_seconds(lease, bulk_send):
-    assert ledger.next_due_in(bulk_send.pk) is None
+    assert stages.next_due_in(bulk_send.pk) is None
     first, second = ledger.take_turn(lease, [], 2).claimed
     record(lease, outcome(lease, first, "pending", retry_in=300), outcome(lease, second, "pending", retry_in=30))
-    assert 25 < ledger.next_due_in(bulk_send.pk) <= 30.5
+    assert 25 < stages.next_due_in(bulk_send.pk) <= 30.5
     let_come_due(bulk_send, ago=5)
-    assert -10 < ledger.next_due_in(bulk_send.pk) <= -4
+    assert -10 < stages.next_due_in(bulk_send.pk) <= -4
 
 
 @pytest.mark.parametrize("decision", ["pause", "cancel", "stop_with_error", "begin_settling", "finish"])

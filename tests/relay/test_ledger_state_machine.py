@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from relay import ledger, reasons, verdicts
+from relay import ledger, reasons, stages, verdicts, whole_sends
 from relay.ledger import HeldLease, LeaseLost, Outcome
 from relay.models import Attempt, BulkSend, Lease, Recipient, Settlement, WrongState
 from relay.verdicts import Due, Verdict
@@ -199,7 +199,7 @@ class LedgerMachine(RuleBasedStateMachine):
             for verdict in current:
                 self._note_verdict(self.rows[verdict.due.recipient_id], verdict)
             self._go_on()
-            ledger.go_on_after_settlement(self.bulk_send.pk)
+            stages.go_on_after_settlement(self.bulk_send.pk)
 
     @precondition(lambda self: any(row.sought for row in self.rows.values()))
     @rule(says=SAYS, times=st.integers(1, 2))
@@ -281,13 +281,13 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(number=WORKER, wanted=st.integers(1, 5))
     def cancel(self, number, wanted):
         self._take_turn(number, [], wanted, True)  # so that something is under way
-        if self._decide(lambda: ledger.cancel(self.bulk_send), {"sending", "paused", "settling"}, "cancelled"):
+        if self._decide(lambda: whole_sends.cancel(self.bulk_send), {"sending", "paused", "settling"}, "cancelled"):
             self._exclude_leftovers()
 
     @rule()
     def conclude(self):
         self._conclude()
-        assert ledger.conclude(self.bulk_send.pk) == self.status
+        assert stages.conclude(self.bulk_send.pk) == self.status
 
     def _conclude(self):
         states = {row.state for row in self.rows.values()}

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone, translation
 
-from relay import ledger, reasons
+from relay import ledger, reasons, stages
 from relay.addresses import check_address
 from relay.models import (
     Attachment,
@@ -535,7 +535,7 @@ def test_a_changed_window_lets_what_rests_look_again_and_nothing_else(bulk_send)
     never.pause(reasons.WINDOW_NEVER)
     person.pause()
     assert BulkSend.objects.look_at_windows_again() == 2
-    assert ledger.lift_pauses() == 2
+    assert stages.lift_pauses() == 2
     assert set(BulkSend.objects.filter(status="sending")) == {bulk_send, resting, never}
 
 

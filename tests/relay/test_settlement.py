@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from relay import ledger, reasons, settlement, verdicts
+from relay import ledger, reasons, settlement, stages, verdicts, whole_sends
 from relay.models import Attempt, BulkSend, Decision, Recipient, Settlement
 from relay.settlement import NotUnknown, trust_in
 from relay.verdicts import Control, Verdict
@@ -53,12 +53,12 @@ def test_the_first_look_is_due_after_the_first_interval(bulk_send):
     (row,) = make_unknown(bulk_send, 1)
     attempt = Attempt.objects.get()
     assert (row.looks, row.look_at) == (0, attempt.ended_at + timedelta(seconds=120))
-    assert 118 < ledger.next_look_in(bulk_send.pk) <= 120
+    assert 118 < stages.next_look_in(bulk_send.pk) <= 120
     assert claim() == []
 
 
 def test_nothing_unknown_is_never_looked_for(bulk_send):
-    assert ledger.next_look_in(bulk_send.pk) is None
+    assert stages.next_look_in(bulk_send.pk) is None
     assert asyncio.iscoroutinefunction(settlement.settle_due)
 
 
@@ -71,7 +71,7 @@ def test_the_last_look_for_a_lost_worker_comes_when_it_can_no_longer_call(settin
     ledger.take_turn(lease, [], 1)
     let_expire(lease)
     assert ledger.take_over_expired(describe) == 1
-    assert abs(ledger.next_look_in(bulk_send.pk) - first) < 2
+    assert abs(stages.next_look_in(bulk_send.pk) - first) < 2
     assert ledger.seconds_until_look(reasons.WORKER_LOST, len(looks) - 1) == last
 
 
@@ -81,7 +81,7 @@ def test_a_look_that_was_claimed_is_nobody_elses_until_the_time_of_a_lease_has_p
     assert [due.recipient_id for due in claim(limit=2)] == [rows[0].pk, rows[1].pk]
     assert [due.recipient_id for due in claim()] == [rows[2].pk]
     assert claim() == []
-    assert 55 < ledger.next_look_in(bulk_send.pk) <= 60
+    assert 55 < stages.next_look_in(bulk_send.pk) <= 60
 
 
 def test_looks_of_one_bulk_send_leave_those_of_another(bulk_send):
@@ -141,7 +141,7 @@ def test_a_verdict_that_comes_too_late_changes_nothing(bulk_send):
     assert verdicts.record([Verdict(due, "returned", reasons.ABSENT)]) == []
     assert Settlement.objects.count() == 1
     verdicts.put_off([due], 5000)
-    assert ledger.next_look_in(bulk_send.pk) < 5
+    assert stages.next_look_in(bulk_send.pk) < 5
 
 
 def test_a_thousand_verdicts_are_a_handful_of_statements():
@@ -162,29 +162,29 @@ def test_a_thousand_verdicts_are_a_handful_of_statements():
 
 def test_what_came_back_is_sent_again_and_the_end_is_proven(bulk_send):
     rows = make_unknown(bulk_send, 10)
-    assert ledger.conclude(bulk_send.pk) == "settling"
+    assert stages.conclude(bulk_send.pk) == "settling"
     make_due(*rows)
     due = claim()
     verdicts.record([accepted(one, f"/d/{one.recipient_id}") for one in due[:9]])
-    ledger.go_on_after_settlement(bulk_send.pk)
+    stages.go_on_after_settlement(bulk_send.pk)
     bulk_send.refresh_from_db()
     assert bulk_send.status == "settling"
     verdicts.record([Verdict(due[9], "returned", reasons.ABSENT)])
-    ledger.go_on_after_settlement(bulk_send.pk)
+    stages.go_on_after_settlement(bulk_send.pk)
     bulk_send.refresh_from_db()
     assert bulk_send.status == "sending"
     lease = ledger.acquire(bulk_send.pk)
     (claimed,) = ledger.take_turn(lease, [], 5).claimed
     record(lease, outcome(lease, claimed))
-    assert ledger.conclude(bulk_send.pk) == "done"
+    assert stages.conclude(bulk_send.pk) == "done"
 
 
 def test_the_last_verdict_ends_a_bulk_send(bulk_send):
     rows = make_unknown(bulk_send, 10)
-    ledger.conclude(bulk_send.pk)
+    stages.conclude(bulk_send.pk)
     make_due(*rows)
     verdicts.record([accepted(one, f"/d/{one.recipient_id}") for one in claim()])
-    ledger.go_on_after_settlement(bulk_send.pk)
+    stages.go_on_after_settlement(bulk_send.pk)
     bulk_send.refresh_from_db()
     assert bulk_send.status == "done"
 
@@ -195,7 +195,7 @@ def test_the_last_verdict_ends_a_bulk_send(bulk_send):
 @pytest.mark.parametrize(("sent", "state"), [(True, "accepted"), (False, "pending")])
 def test_a_persons_decision_is_kept_with_its_reason(bulk_send, sent, state):
     row = make_unknown(bulk_send, 10)[0]
-    ledger.conclude(bulk_send.pk)
+    stages.conclude(bulk_send.pk)
     maria = User.objects.create(username="maria")
     settlement.decide(row, sent=sent, note=" Lo confirma el destinatario ", by=maria, actor="maria")
     row.refresh_from_db()
@@ -212,7 +212,7 @@ def test_a_persons_decision_is_kept_with_its_reason(bulk_send, sent, state):
 
 def test_in_a_cancelled_bulk_send_a_row_that_was_not_sent_is_excluded(bulk_send):
     (row,) = make_unknown(bulk_send, 1)
-    ledger.cancel(bulk_send)
+    whole_sends.cancel(bulk_send)
     settlement.decide(row, sent=False, note="No está en el registro", by=None, actor="consola")
     row.refresh_from_db()
     assert (row.state, row.reason) == ("excluded", "cancelled")

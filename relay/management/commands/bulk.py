@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
-from relay import auditing, decisions, ledger, reasons, sending, settlement
+from relay import auditing, decisions, reasons, sending, settlement, whole_sends
 from relay.creating import Order, Refused, create_bulk_send, named_window
 from relay.decisions import Actor
 from relay.management.base import ExplainedCommand, SendingBar, run_until_signal
@@ -148,7 +148,7 @@ class Command(ExplainedCommand):
         return standing(bulk_send)
 
     def _retry(self, bulk_send: BulkSend, options: dict[str, Any]) -> dict[str, Any]:
-        codes = list(ledger.refused_by_code(bulk_send.pk)) if options["all"] else options["code"]
+        codes = list(whole_sends.refused_by_code(bulk_send.pk)) if options["all"] else options["code"]
         retried = decisions.retry(bulk_send, _actor(), codes)
         return standing(bulk_send) | {"retried": retried}
 

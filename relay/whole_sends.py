@@ -1,0 +1,85 @@
+"""What is decided for many recipients of a bulk send at once: excluded, cancelled, sent again."""
+
+from collections.abc import Sequence
+from typing import cast
+
+from django.db import connection, transaction
+from django.db.models import Count, Exists, OuterRef, Q
+from django.db.models.functions import Lower, Now
+
+from relay import reasons
+from relay.dialects import now
+from relay.models import BulkSend, Recipient, Suppression
+
+State = Recipient.State
+
+
+def cancel(bulk_send: BulkSend) -> int:
+    """Cancels it from any state before `done`; what has not left is excluded, what is in flight finishes.
+
+    Returns how many rows it excluded.
+    """
+    with transaction.atomic():
+        bulk_send.cancel()
+        return _exclude(bulk_send.pk, reasons.CANCELLED)
+
+
+def retry_refused(bulk_send_id: int, codes: Sequence[str]) -> int:
+    """Refused rows with one of these codes of the relay go again; `relay.decisions` asks and records who wants it.
+
+    An address that was suppressed meanwhile stays refused: a worker that is sending looks for those no more.
+    """
+    suppressed = Suppression.objects.filter(Q(until=None) | Q(until__gt=Now()), email=Lower(OuterRef("email")))
+    return Recipient.objects.filter(
+        ~Exists(suppressed), bulk_send_id=bulk_send_id, state=State.REFUSED, reason_detail__in=list(codes)
+    ).update(state=State.PENDING, reason="", reason_detail="", not_before=Now())
+
+
+def refused_by_code(bulk_send_id: int) -> dict[str, int]:
+    refused = Recipient.objects.filter(bulk_send_id=bulk_send_id, state=State.REFUSED).order_by("reason_detail")
+    return dict(refused.values_list("reason_detail").annotate(n=Count("pk")))
+
+
+def exclude_leftovers_of_cancelled(bulk_send_id: int) -> None:
+    """Rows that came back after the cancellation go the way of the others."""
+    with transaction.atomic():
+        # Locked: a cancellation that is just being committed has not seen the rows that came back.
+        bulk_send = BulkSend.objects.select_for_update().only("status").get(pk=bulk_send_id)
+        if bulk_send.status == BulkSend.Status.CANCELLED:
+            _exclude(bulk_send_id, reasons.CANCELLED)
+
+
+def _exclude(bulk_send_id: int, reason: str) -> int:
+    return Recipient.objects.filter(bulk_send_id=bulk_send_id, state=State.PENDING).update(
+        state=State.EXCLUDED, reason=reason, reason_detail="", not_before=None
+    )
+
+
+def exclude_suppressed(bulk_send_id: int) -> int:
+    """Takes out the pending rows whose address is suppressed now."""
+    if not Suppression.objects.exists():
+        return 0  # the rule on most installations: a million rows need not be looked at
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE relay_recipient SET state = 'excluded', reason = %s, reason_detail = s.reason, not_before = NULL"
+            " FROM relay_suppression s"
+            " WHERE bulk_send_id = %s AND state = 'pending' AND lower(relay_recipient.email) = s.email"
+            f" AND (s.until IS NULL OR s.until > {now()})",
+            [reasons.SUPPRESSED, bulk_send_id],
+        )
+        return cast(int, cursor.rowcount)
+
+
+def exclude_repeats(bulk_send_id: int, *, only_equal_rows: bool) -> int:
+    """Takes out all pending rows but the first of each address, or of each address and equal cells."""
+    same = "lower(email), variables" if only_equal_rows else "lower(email)"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE relay_recipient SET state = 'excluded', reason = %s,"
+            " reason_detail = CAST(repeats.first AS varchar(20)) FROM ("
+            f'   SELECT id, "row", min("row") OVER (PARTITION BY {same}) AS first FROM relay_recipient'
+            "    WHERE bulk_send_id = %s AND state = 'pending') repeats"
+            ' WHERE relay_recipient.id = repeats.id AND repeats."row" > repeats.first',
+            [reasons.DUPLICATE, bulk_send_id],
+        )
+        return cast(int, cursor.rowcount)
