@@ -1,18 +1,22 @@
 """An installation of the product with a database of its own, used only through its commands, as sub-processes."""
 
+import atexit
 import contextlib
 import csv
 import json
 import os
 import random
+import shutil
 import signal
 import string
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -132,23 +136,50 @@ def kill(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> None:
 
 @contextlib.contextmanager
 def new_database(folder: Path) -> Iterator[dict[str, str]]:
-    """A migrated database for one test; on the server of this run when there is one."""
+    """A migrated database for one test, a copy of one that is made once; on the server of this run if it has one."""
     if os.environ.get("USE_SQLITE") != "0":
         environment = {"USE_SQLITE": "1", "SQLITE_PATH": str(folder / "db.sqlite3")}
-        _migrate(environment)
+        shutil.copyfile(_sqlite_template(), environment["SQLITE_PATH"])
         yield environment
         return
     server = {name: os.environ[name] for name in ("DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD")}
-    name = "test_" + "".join(random.choices(string.ascii_lowercase, k=12))
-    environment = {"USE_SQLITE": "0", **server, "DB_NAME": name}
+    name = _new_name()
+    template = _postgresql_template(tuple(server.items()))
     with _maintenance(server) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     try:
-        _migrate(environment)
-        yield environment
+        yield {"USE_SQLITE": "0", **server, "DB_NAME": name}
     finally:
         with _maintenance(server) as connection:  # a new one: the server may have been restarted meanwhile
             connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@cache
+def _sqlite_template() -> Path:
+    folder = tempfile.mkdtemp(prefix="relay-template-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder, "db.sqlite3")
+    _migrate({"USE_SQLITE": "1", "SQLITE_PATH": str(path)})
+    return path
+
+
+@cache
+def _postgresql_template(server: tuple[tuple[str, str], ...]) -> str:
+    name = _new_name()
+    with _maintenance(dict(server)) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    atexit.register(_drop, name, server)
+    _migrate({"USE_SQLITE": "0", **dict(server), "DB_NAME": name})
+    return name
+
+
+def _drop(name: str, server: tuple[tuple[str, str], ...]) -> None:
+    with contextlib.suppress(psycopg.OperationalError), _maintenance(dict(server)) as connection:  # it may be gone
+        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+def _new_name() -> str:
+    return "test_" + "".join(random.choices(string.ascii_lowercase, k=12))
 
 
 def _maintenance(server: dict[str, str]) -> psycopg.Connection[tuple[object, ...]]:
