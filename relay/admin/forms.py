@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from unfold.widgets import (
@@ -18,7 +19,7 @@ from relay.whole_sends import refused_by_code
 
 
 class RetryForm(forms.Form):
-    codes = forms.MultipleChoiceField(label=_("refused with"), widget=UnfoldAdminCheckboxSelectMultipleWidget)
+    codes = forms.MultipleChoiceField(label=capfirst(_("refused with")), widget=UnfoldAdminCheckboxSelectMultipleWidget)
 
     def __init__(self, bulk_send: BulkSend, data: Any = None) -> None:
         super().__init__(data)
@@ -34,14 +35,14 @@ def _how_many(code: str, count: int) -> str:
 
 class PaceForm(forms.Form):
     max_rate = forms.FloatField(
-        label=_("messages per second"),
+        label=capfirst(_("messages per second")),
         help_text=_("Empty: as fast as the account allows."),
         required=False,
         widget=UnfoldAdminDecimalFieldWidget,
     )
     window = forms.ModelChoiceField(
         SendingWindow.objects.all(),
-        label=_("sending window"),
+        label=capfirst(_("sending window")),
         empty_label=_("that of its sender, if it has one"),
         required=False,
         widget=UnfoldAdminSelectWidget,

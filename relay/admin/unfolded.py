@@ -32,6 +32,8 @@ else:
             return DjangoModelAdmin.get_action_choices(self, request, chosen, action_location)
 
     class TabularInline(_TabularInline):
+        show_title = False  # the columns say it all, in the zone of the reader
+
         def __class_getitem__(cls, item):
             return cls
 
