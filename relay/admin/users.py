@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, Permission, User
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
@@ -34,13 +35,13 @@ class PermissionsField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg
 def permission_label(permission: Permission) -> str:
     right = RIGHTS.get(permission.codename.partition("_")[0])
     model = permission.content_type.model_class()
-    if right is None or model is None:
+    if model is None:
         return str(permission)
     # The only right over bulk sends that is more than it says: see BulkSendAdmin.has_send_permission.
     said = (
         _("decide on bulk sends: start, stop, retry, pace, what is unknown")
         if permission.codename == "change_bulksend"
-        else right
+        else right or gettext(permission.name)
     )
     app, things = model._meta.app_config.verbose_name, model._meta.verbose_name_plural
     return f"{app} | {said % {'things': things}}"
