@@ -23,7 +23,6 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from relay.admin import words
@@ -256,7 +255,7 @@ class GeneratedReportAdmin(LookingOnly, ModelAdmin[GeneratedReport]):
 
     # --- what only shows something ---------------------------------------------------------------------------
 
-    @method_decorator([require_GET, never_cache])
+    @method_decorator(require_GET)
     def list_progress_view(self, request: HttpRequest) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
@@ -266,7 +265,7 @@ class GeneratedReportAdmin(LookingOnly, ModelAdmin[GeneratedReport]):
         shown = [cell for report in reports for cell in parts.row(report, rights).values()]
         return HttpResponse(parts.fragment(reports, shown))
 
-    @method_decorator([require_GET, never_cache])
+    @method_decorator(require_GET)
     def page_progress_view(self, request: HttpRequest, object_id: int) -> HttpResponse:
         report = self._viewed(request, object_id)
         return HttpResponse(parts.fragment([report], parts.page(report, rights_of(request.user))))

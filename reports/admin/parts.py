@@ -26,7 +26,7 @@ FACTS: Mapping[str, Callable[[GeneratedReport], str | None]] = {
     "asked": lambda report: words.moment(report.asked_at),
     "made": lambda report: words.moment(report.made_at),
     "ready": lambda report: words.moment(report.ready_at),
-    "file_name": lambda report: report.file,
+    "file_name": lambda report: report.path.name if report.path else None,
     "rows_shown": lambda report: None if report.rows is None else words.number(report.rows),
     "size_shown": lambda report: None if report.size is None else filesizeformat(report.size),
     "sha256_shown": lambda report: report.sha256,
