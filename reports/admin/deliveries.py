@@ -7,6 +7,8 @@ from django.contrib.admin import ShowFacets
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from relay.admin import words
@@ -27,9 +29,26 @@ class DeliveryChangeList(ChangeList):
         self.full_result_count = self.result_count
 
 
+def _as_it_is(name: str, description: Any) -> Any:
+    """A column or field by a name that people know; those of the table are for SQL."""
+
+    def shown(self: "DeliveryAdmin", delivery: Delivery) -> Any:
+        return getattr(delivery, name)
+
+    return display(description=description)(shown)
+
+
 @admin.register(Delivery)
 class DeliveryAdmin(LookingOnly, ModelAdmin[Delivery]):
-    list_display = ["recipient", "status_label", "sent", "subject", "opens", "clicks", "sender"]
+    list_display = [
+        "recipient_shown",
+        "status_label",
+        "sent",
+        "subject_shown",
+        "opens_shown",
+        "clicks_shown",
+        "sender_shown",
+    ]
     list_filter = ["local_day"]
     list_fullwidth = True
     search_fields = ["recipient"]  # switches the search on; get_search_results decides what it does
@@ -40,11 +59,14 @@ class DeliveryAdmin(LookingOnly, ModelAdmin[Delivery]):
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
     fieldsets: ClassVar[Any] = [
-        (None, {"fields": ["recipient", "status_shown", "sent", "day", "opens", "clicks"]}),
-        (_("Message"), {"fields": ["subject", "sender", "sender_name"]}),
+        (None, {"fields": ["recipient_shown", "status_shown", "sent", "day", "opens_shown", "clicks_shown"]}),
+        (_("Message"), {"fields": ["subject_shown", "sender_shown", "sender_name_shown"]}),
         (_("Source"), {"fields": ["as_of_text", "extra_shown"]}),
     ]
     readonly_fields: ClassVar[Any] = [name for _title, options in fieldsets for name in options["fields"]]
+
+    class Media:
+        css = {"all": ["reports/admin.css"]}
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return DeliveryChangeList
@@ -62,6 +84,13 @@ class DeliveryAdmin(LookingOnly, ModelAdmin[Delivery]):
         term = search_term.strip().lower()
         return (queryset.filter(recipient=term) if term else queryset), False
 
+    recipient_shown = _as_it_is("recipient", _("recipient"))
+    subject_shown = _as_it_is("subject", _("subject"))
+    sender_shown = _as_it_is("sender", _("sender"))
+    sender_name_shown = _as_it_is("sender_name", _("name of the sender"))
+    opens_shown = _as_it_is("opens", _("opens"))
+    clicks_shown = _as_it_is("clicks", _("clicks"))
+
     @display(description=_("status"), label=STATUS_COLOURS)
     def status_label(self, delivery: Delivery) -> tuple[str, str]:
         return delivery.status, _status(delivery)
@@ -71,8 +100,8 @@ class DeliveryAdmin(LookingOnly, ModelAdmin[Delivery]):
         return coloured(delivery.status, _status(delivery), STATUS_COLOURS)
 
     @display(description=_("sent on"))
-    def sent(self, delivery: Delivery) -> str | None:
-        return words.moment(delivery.sent_at)
+    def sent(self, delivery: Delivery) -> SafeString:
+        return format_html('<span class="reports-line">{}</span>', words.moment(delivery.sent_at))
 
     @display(description=_("local day"))
     def day(self, delivery: Delivery) -> str:

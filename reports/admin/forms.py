@@ -17,12 +17,12 @@ _DAYS = [MinValueValidator(date(2000, 1, 1)), MaxValueValidator(date(2999, 12, 3
 
 
 class RequestForm(forms.Form):
-    type = forms.ChoiceField(label=_("type"), choices=GeneratedReport.Type.choices, widget=UnfoldAdminSelectWidget)
+    type = forms.ChoiceField(label=_("Type"), choices=GeneratedReport.Type.choices, widget=UnfoldAdminSelectWidget)
     first_day = forms.DateField(
-        label=_("from"), initial=timezone.localdate, validators=_DAYS, widget=UnfoldAdminDateWidget
+        label=_("First day"), initial=timezone.localdate, validators=_DAYS, widget=UnfoldAdminDateWidget
     )
     last_day = forms.DateField(
-        label=_("to"), initial=timezone.localdate, validators=_DAYS, widget=UnfoldAdminDateWidget
+        label=_("Last day"), initial=timezone.localdate, validators=_DAYS, widget=UnfoldAdminDateWidget
     )
 
     def __init__(self, data: Any = None) -> None:

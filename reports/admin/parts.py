@@ -39,7 +39,9 @@ def part(report: GeneratedReport, name: str, rights: Rights) -> SafeString:
 
 
 def fact(report: GeneratedReport, name: str) -> SafeString:
-    return format_html('<span id="report-{}-{}">{}</span>', report.pk, name, FACTS[name](report) or "—")
+    return format_html(
+        '<span id="report-{}-{}" class="reports-fact">{}</span>', report.pk, name, FACTS[name](report) or "—"
+    )
 
 
 def row(report: GeneratedReport, rights: Rights) -> dict[str, SafeString]:

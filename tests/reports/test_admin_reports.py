@@ -16,7 +16,7 @@ from reports import problems
 from reports.admin.words import STATE_COLOURS, STATUS_COLOURS
 from reports.models import Delivery
 from tests.relay.admin_rows import HOSTILE, bulk_send
-from tests.reports.admin_rows import CONTENT, Loading, State, load, report, with_file
+from tests.reports.report_rows import CONTENT, Loading, State, load, report, with_file
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/reports/generatedreport/"

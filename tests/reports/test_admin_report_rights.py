@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from reports import loading
 from reports.models import GeneratedReport, LoadRequest
 from tests.relay.admin_rows import user
-from tests.reports.admin_rows import Loading, State, load, report, with_file
+from tests.reports.report_rows import Loading, State, load, report, with_file
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/reports/generatedreport/"
