@@ -7,6 +7,7 @@ done by workers: a button only asks for it, and the page then shows how far it i
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.models import User
@@ -169,7 +170,7 @@ class GeneratedReportAdmin(LookingOnly, ModelAdmin[GeneratedReport]):
         form = RequestForm(request.POST if request.method == "POST" else None)
         if form.is_valid() and (report := _requested(form, request)):
             tasks.ask_to_collect()
-            self.log_addition(request, report, "")
+            self.log_addition(request, report, [{"added": {}}])
             done = _now("Report %(id)d is requested; the list shows how far it is.") % {"id": report.pk}
             self.message_user(request, done, messages.SUCCESS)
             return HttpResponseRedirect(self._start(request))
@@ -178,7 +179,7 @@ class GeneratedReportAdmin(LookingOnly, ModelAdmin[GeneratedReport]):
             "opts": self.opts,
             "title": _("Request report"),
             "form": form,
-            "media": self.media + form.media,
+            "media": self.media + form.media + forms.Media(js=["reports/once.js"]),
             "back": self._start(request),
         }
         request.current_app = self.admin_site.name

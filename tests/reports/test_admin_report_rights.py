@@ -14,6 +14,7 @@ from django.test import Client
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from relay.explained import Explained
 from reports import loading
 from reports.models import GeneratedReport, LoadRequest
 from tests.relay.admin_rows import user
@@ -222,6 +223,12 @@ def test_a_member_does_all_of_it_and_neither_edits_nor_deletes(manager: Client, 
     assert does(manager, one).status_code in ({200, 302} if needs else {403})
 
 
+def test_deliveries_have_a_right_of_their_own(client: Client) -> None:
+    for right, status in (("view_generatedreport", 403), ("view_delivery", 200)):
+        client.force_login(user(right, right))
+        assert client.get("/admin/reports/delivery/").status_code == status
+
+
 def test_a_member_sees_no_other_part_of_the_console(manager: Client) -> None:
     shown = page(manager)
     assert f'href="{LIST}"' in shown
@@ -357,12 +364,12 @@ def test_who_comes_second_is_told_so(manager: Client, asked: Asked, one: Generat
     assert LoadRequest.objects.get().state == Loading.DONE
 
 
-@pytest.mark.parametrize("problem", ["AlreadyLoaded", "LoadRefused"])
+@pytest.mark.parametrize("problem", [loading.LoadRefused, Explained])
 def test_the_losers_sentence_is_the_message(
-    manager: Client, monkeypatch: pytest.MonkeyPatch, one: GeneratedReport, problem: str
+    manager: Client, monkeypatch: pytest.MonkeyPatch, one: GeneratedReport, problem: type[Explained]
 ) -> None:
     def somebody_was_faster(*_given: Any, **_named: Any) -> LoadRequest:
-        raise getattr(loading, problem)("Otra persona lo cargó.")
+        raise problem("Otra persona lo cargó.")
 
     monkeypatch.setattr("reports.loading.request_load", somebody_was_faster)
     assert said(manager.post(f"{LIST}{one.pk}/load/default/")) == ["warning: Otra persona lo cargó."]
@@ -457,6 +464,7 @@ def test_the_form_offers_today_and_every_type(manager: Client) -> None:
 def test_a_report_is_requested_and_collected_at_once(manager: Client, asked: Asked) -> None:
     answer = manager.post(ADD, period(-2, 0, type="opens"))
     made = GeneratedReport.objects.get()
+    assert LogEntry.objects.get().object_id == str(made.pk)
     today = timezone.localdate()
     assert (made.type, made.first_day, made.last_day) == ("opens", today - timedelta(days=2), today)
     assert made.state == State.PENDING
