@@ -57,6 +57,13 @@ UNFOLD: dict[str, Any] = {
                 ],
             },
             {
+                "title": _("Reports"),
+                "items": [
+                    _item(_("Generated reports"), "lab_profile", "reports.generatedreport"),
+                    _item(_("Deliveries"), "mark_email_read", "reports.delivery"),
+                ],
+            },
+            {
                 "title": _("Lists"),
                 "items": [
                     _item(_("Senders"), "badge", "relay.sender"),

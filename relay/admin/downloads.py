@@ -1,5 +1,8 @@
 """Stored files on their way out: always as a download, never as a page of this site."""
 
+from pathlib import Path
+from typing import BinaryIO
+
 from django.db.models.fields.files import FieldFile
 from django.http import FileResponse, Http404
 from django.utils.translation import gettext as _
@@ -10,9 +13,22 @@ def as_download(stored: FieldFile, *, filename: str) -> FileResponse:
     if not stored:
         raise Http404(_("There is no such file."))
     try:
-        content = stored.open("rb")
+        return _sent(stored.open("rb"), filename)
     except FileNotFoundError as error:
         raise Http404(_("The file is no longer on the disk.")) from error
+
+
+def path_as_download(path: Path | None) -> FileResponse:
+    """The same for a file that is known by its place, under its own name."""
+    if path is None:
+        raise Http404(_("There is no such file."))
+    try:
+        return _sent(path.open("rb"), path.name)
+    except FileNotFoundError as error:
+        raise Http404(_("The file is no longer on the disk.")) from error
+
+
+def _sent(content: BinaryIO | FieldFile, filename: str) -> FileResponse:
     response = FileResponse(content, as_attachment=True, filename=filename, content_type="application/octet-stream")
     response["X-Content-Type-Options"] = "nosniff"
     response["Cache-Control"] = "private, no-store"  # addresses of people

@@ -7,7 +7,7 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, Permission, User
-from django.utils.translation import gettext as now_translated
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
@@ -37,13 +37,11 @@ def permission_label(permission: Permission) -> str:
     model = permission.content_type.model_class()
     if model is None:
         return str(permission)
-    if right is None:  # one of our own: its name is a text of ours
-        return f"{model._meta.app_config.verbose_name} | {now_translated(permission.name)}"
     # The only right over bulk sends that is more than it says: see BulkSendAdmin.has_send_permission.
     said = (
         _("decide on bulk sends: start, stop, retry, pace, what is unknown")
         if permission.codename == "change_bulksend"
-        else right
+        else right or gettext(permission.name)
     )
     app, things = model._meta.app_config.verbose_name, model._meta.verbose_name_plural
     return f"{app} | {said % {'things': things}}"
