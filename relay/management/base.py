@@ -130,3 +130,25 @@ class SendingBar:
             refresh=False,
         )
         self._bar.update(0)
+
+
+class CountingBar:
+    """A progress bar on a terminal over things that are counted. Elsewhere nothing."""
+
+    def __init__(self, label: str, unit: str) -> None:
+        self._bar = tqdm(total=None, desc=label, unit=f" {unit}", file=sys.stderr, disable=not sys.stderr.isatty())
+
+    def __enter__(self) -> "CountingBar":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def show(self, done: int, total: int, **notes: object) -> None:
+        if self._bar.disable:
+            return
+        self._bar.total = total
+        self._bar.n = done
+        if notes:
+            self._bar.set_postfix(notes, refresh=False)
+        self._bar.refresh()
