@@ -49,14 +49,17 @@ class Sought(Enum):
 async def ask(report: GeneratedReport, *, client: RelayClient, books: Books, lease: CollectorLease) -> None:
     """Afterwards the report has its number, or the trace of a request whose answer was lost.
 
-    Raises Failed when the relay refused, LeftForLater when nothing left.
+    Raises Failed when the relay refused; RelayUnavailable, or LeftForLater when the lease ran out, when nothing left.
     """
     await books(write, lease, report, asked_at=Now(), looks=0, state=State.PROCESSING)
     try:
         number = await client.request_report(report.starts_at, report.ends_at)
-    except (RelayUnavailable, RelayCallWithdrawn) as error:
+    except RelayUnavailable:
         await books(write, lease, report, asked_at=None, state=State.PENDING)
-        raise LeftForLater(_pause_of(error)) from None
+        raise
+    except RelayCallWithdrawn:
+        await books(write, lease, report, asked_at=None, state=State.PENDING)
+        raise LeftForLater(patience.AWAY_SECONDS) from None
     except RelayUnknown as error:
         log.warning("answer_lost", report=report.pk, status=error.status)
         return
@@ -64,10 +67,6 @@ async def ask(report: GeneratedReport, *, client: RelayClient, books: Books, lea
         raise refusal(error, asked_at=None) from None
     if number and len(number) <= LONGEST_NUMBER:
         await books(_keep_number, report, number, lease)
-
-
-def _pause_of(error: Exception) -> float:
-    return max(patience.AWAY_SECONDS, getattr(error, "retry_after", None) or 0.0)
 
 
 def refusal(error: RelayError | RelayMisconfigured, **fields: object) -> Failed:

@@ -238,9 +238,7 @@ class _Run:
     async def _to_its_file(self, report: GeneratedReport) -> None:
         while not report.request_id:
             if report.asked_at is None:
-                async with self.slots:  # before the trace is left: the request must follow it at once
-                    self._stop_here()
-                    await asking.ask(report, client=self.client, books=self.books, lease=self.lease)
+                await self._ask(report)
             else:
                 await self._look(report, report.asked_at)
         found, made_at = await self._wait_for(report)
@@ -248,6 +246,14 @@ class _Run:
             await self._make_ready(report, rows=0, made_at=made_at)
         else:
             await self._download(report, found.file_url, made_at)
+
+    async def _ask(self, report: GeneratedReport) -> None:
+        async with self.slots:  # before the trace is left: the request must follow it at once
+            self._stop_here()
+            try:
+                await asking.ask(report, client=self.client, books=self.books, lease=self.lease)
+            except RelayUnavailable as error:
+                raise self._away(report, error) from None
 
     async def _look(self, report: GeneratedReport, asked_at: datetime) -> None:
         await self._pause(asking.seconds_until_look(report, self._since(asked_at)))

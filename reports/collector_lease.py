@@ -53,9 +53,9 @@ class CollectorLease:
 
 def open_lease() -> CollectorLease:
     """Without any report yet."""
-    asked = _ticks()
     token = f"{socket.gethostname()[:100]}:{os.getpid()}:{uuid.uuid4().hex}"
-    return CollectorLease(token, dialects.database_now(), asked)
+    # The ticks of after the answer: what it tells is late by a moment rather than ahead of the database.
+    return CollectorLease(token, dialects.database_now(), _ticks())
 
 
 def take(lease: CollectorLease, *, besides: Collection[int] = (), limit: int) -> list[GeneratedReport]:

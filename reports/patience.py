@@ -4,12 +4,13 @@ import random
 
 from django.conf import settings
 
+from relay.account import CONNECT_SECONDS
+
 # The relay or its file host may be away for so long beyond the patience with a report: that says nothing about it.
 OUTAGE_SECONDS = 24 * 3600.0
 # A relay that is away is left alone for so long before another run asks.
 AWAY_SECONDS = 60.0
 SHORTEST_PAUSE = 0.05
-CONNECT_SECONDS = 10.0  # that RelayClient takes at most before a request leaves
 
 
 def first_pause() -> float:
@@ -45,5 +46,6 @@ def looks() -> tuple[float, float, float]:
     could still have asked: its lease, a connection, and the time-out of a call.
     """
     longest = settings.DOPPLER_REPORTS_POLL_MAX_DELAY
-    possible = settings.RELAY_LEASE_SECONDS + CONNECT_SECONDS + settings.DOPPLER_REPORTS_TIMEOUT
+    timeout = settings.DOPPLER_REPORTS_TIMEOUT
+    possible = settings.RELAY_LEASE_SECONDS + min(CONNECT_SECONDS, timeout) + timeout
     return first_pause(), 2.0 * longest, max(8.0 * longest, possible)

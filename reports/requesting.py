@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from relay.explained import Explained
 from relay.models import BulkSend
-from reports.models import GeneratedReport, Installation
+from reports.models import GeneratedReport
 from reports.periods import MAX_DAYS, period_of
 
 log = structlog.get_logger(__name__)
@@ -79,17 +79,19 @@ def request_due() -> int:
     Safe to run by many at once. A report that covers the days serves, whoever requested it and whatever came of it: one
     that ended in an error is a person's matter, not to be asked for again every few minutes.
     """
-    if not settings.REPORTS_AUTO_ENABLED or not _not_covered():
+    if not settings.REPORTS_AUTO_ENABLED or not (wanted := _not_covered()):
         return 0
     requested = 0
     with transaction.atomic():
-        # Of all bulk sends one after the other: those of the same day need one report together.
-        Installation.objects.select_for_update().get(pk=1)
-        while wanted := _not_covered():
+        # Who comes second waits here, and then finds them covered.
+        due = BulkSend.objects.select_for_update().filter(pk__in=[one.bulk_send.pk for one in wanted]).order_by("pk")
+        locked = set(due.values_list("pk", flat=True))
+        while wanted := [one for one in _not_covered() if one.bulk_send.pk in locked]:
+            newest = wanted[-1]
             report = request_report(
-                GeneratedReport.Type.DELIVERIES, wanted[0].first, wanted[0].last, bulk_send=wanted[0].bulk_send
+                GeneratedReport.Type.DELIVERIES, newest.first, newest.last, bulk_send=newest.bulk_send
             )
-            log.info("report_requested", report=report.pk, bulk_send=wanted[0].bulk_send.pk)
+            log.info("report_requested", report=report.pk, bulk_send=newest.bulk_send.pk)
             requested += 1
     return requested
 

@@ -49,13 +49,18 @@ class ExplainedCommand(BaseCommand):
             else:
                 for line in self.describe(result):
                     self.stdout.write(line)
-            if "error" in result:
-                self.stderr.write(result["error"])
+            if failure := self.failure_in(result):
+                self.stderr.write(failure)
                 sys.exit(1)
 
     def run(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Does it; an `error` in the result makes the exit 1 while the other keys are still told."""
+        """Does it."""
         raise NotImplementedError
+
+    def failure_in(self, result: dict[str, Any]) -> str:
+        """A sentence that makes the exit 1 while all of the result is still told. Where `error` is something else (a
+        count, what became of a report), commands say so here."""
+        return str(result.get("error", ""))
 
     def describe(self, result: dict[str, Any]) -> list[str]:
         """The result as lines for a person."""
