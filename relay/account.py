@@ -21,8 +21,8 @@ def open_relay(
 ) -> RelayClient:
     """A client with the credentials of the environment; to be used as an async context manager.
 
-    `timeout_seconds` is that of a call, and the most that its connection takes, where RELAY_TIMEOUT_SECONDS is not meant
-    for it.
+    `timeout_seconds` is that of a call, and the most that its connection takes, where RELAY_TIMEOUT_SECONDS is not
+    meant for it.
     """
     for name in ("DOPPLER_RELAY_API_KEY", "DOPPLER_RELAY_ACCOUNT_ID"):
         if not getattr(settings, name):

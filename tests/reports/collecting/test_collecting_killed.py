@@ -101,11 +101,17 @@ def test_killed_at_random_points_each_report_is_asked_for_once_and_whole(
 
     while not _finished(ledger) and time.monotonic() < deadline:
         victims.keep()
-        if len(kills) < KILLS and (holding := _holding(ledger)):
-            time.sleep(chance.uniform(0.0, 0.4))
-            pid, step = chance.choice(holding)
-            if victims.kill(pid):
-                kills.append(step)
+        if len(kills) < KILLS and _holding(ledger):
+            time.sleep(chance.uniform(0.0, 1.2))
+            holding = _holding(ledger)
+            # Mostly in the middle of something, and now and then just after it was taken.
+            busy = [one for one in holding if one[1] != "taken"]
+            candidates = busy if busy and chance.random() < 0.8 else holding
+            if candidates:
+                pid, _step = chance.choice(candidates)
+                steps = {step for victim, step in holding if victim == pid}
+                if victims.kill(pid):
+                    kills.append(" and ".join(sorted(steps)))
         time.sleep(0.05)
     victims.end()
 
