@@ -1,6 +1,8 @@
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
+from task_engines import ticking
+
 
 class RelayConfig(AppConfig):
     name = "relay"
@@ -8,3 +10,5 @@ class RelayConfig(AppConfig):
 
     def ready(self) -> None:
         from relay import checks  # noqa: F401  (registers the system checks)
+
+        ticking.register("relay.tasks.tick")

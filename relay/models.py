@@ -274,7 +274,9 @@ class BulkSend(models.Model):
                 fields=["status", "scheduled_at"],
                 name="bulksend_not_finished",
                 condition=~Q(status__in=["done", "cancelled"]),
-            )
+            ),
+            # Whose reports are due (`reports.requesting`): asked every minute, of the last weeks only.
+            models.Index(fields=["finished_at"], name="bulksend_done_lately", condition=Q(status="done")),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(

@@ -11,6 +11,15 @@ from .errors import (
     RelayUnavailable,
     RelayUnknown,
 )
+from .files import (
+    FileBroken,
+    FileError,
+    FileLinkRefused,
+    FileRefused,
+    FileTooLarge,
+    FileUnavailable,
+    fetch_file,
+)
 from .types import (
     Accepted,
     Address,
@@ -33,6 +42,12 @@ __all__ = [
     "Address",
     "Attachment",
     "Delivery",
+    "FileBroken",
+    "FileError",
+    "FileLinkRefused",
+    "FileRefused",
+    "FileTooLarge",
+    "FileUnavailable",
     "Limit",
     "Limits",
     "Link",
@@ -52,4 +67,5 @@ __all__ = [
     "TemplateBody",
     "TemplateDraft",
     "TemplateMessage",
+    "fetch_file",
 ]

@@ -2,12 +2,15 @@
 
 The settings are JSON (see README.md): rates per kind, drawn once per call, and scripts per recipient. A script
 goes before the rates. `…_after` kinds and `html_after`, `no_id_after`, `truncated_after` accept the message first.
+Reports have scripts of their own, one for each step: `create`, `poll`, `list`, `file`.
 """
 
 import asyncio
+import gzip
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any, Literal
 
 from relay_sandbox.answers import Json, Problem, json_answer, problem_answer
@@ -16,7 +19,7 @@ from relay_sandbox.wire import Connection, Response
 
 STALL_SECONDS = 600.0
 
-How = Literal["answer", "reset", "close", "truncate", "stall"]
+How = Literal["answer", "reset", "close", "truncate", "stall", "half"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,42 @@ READ_FAULTS = _table(
     ("stall", "stall", False, None),
 )
 
-_KEYS = ("seed", "latency_ms", "latency_spread_ms", "reset_in_seconds", "rates", "recipients", "reads")
+# What becomes of the file of a report; `accepted` means that its true content goes into the answer.
+FILE_FAULTS = _table(
+    ("403", "answer", False, 403),
+    ("404", "answer", False, 404),
+    ("429", "answer", False, 429),
+    ("500", "answer", False, 500),
+    ("502_html", "answer", False, 502),
+    ("html", "answer", False, 200),
+    ("reset", "reset", False, None),
+    ("close", "close", False, None),
+    ("stall", "stall", False, None),
+    ("redirect", "answer", False, 302),
+    ("empty", "answer", False, 200),
+    ("gzip", "answer", True, 200),
+    ("cut", "answer", True, 200),
+    ("other_columns", "answer", True, 200),
+    ("endless", "answer", True, 200),
+    ("truncated", "truncate", True, 200),
+    ("stalled", "half", True, 200),
+)
+
+# By step: the kinds that its script may name.
+REPORT_FAULTS = {"create": SEND_FAULTS, "poll": READ_FAULTS, "list": READ_FAULTS, "file": FILE_FAULTS}
+
+_KEYS = (
+    "seed",
+    "latency_ms",
+    "latency_spread_ms",
+    "reset_in_seconds",
+    "rates",
+    "recipients",
+    "reads",
+    "reports",
+    "report_links",
+    "redirect_to",
+)
 
 
 class Rates:
@@ -116,6 +154,10 @@ class Faults:
             address.lower(): list(script) if isinstance(script, list) else script
             for address, script in checked.get("recipients", {}).items()
         }
+        self._reports: dict[str, str | list[str]] = {
+            step: list(script) if isinstance(script, list) else script
+            for step, script in checked.get("reports", {}).items()
+        }
 
     def for_send(self, addresses: Iterable[str]) -> Fault | None:
         """The fault of this call. The rates are drawn every time, so scripts do not move the other draws."""
@@ -124,11 +166,39 @@ class Faults:
             for address in addresses:
                 script = self._recipients.get(address.lower())
                 if script is not None:
-                    return _step(script)
+                    return _step(script, SEND_FAULTS)
         return drawn
 
     def for_read(self) -> Fault | None:
         return self._reads.draw()
+
+    def for_report(self, step: str) -> Fault | None:
+        """The fault of this call about a report; the rates of `reads` hold where its step has no script."""
+        drawn = None if step == "file" else self._reads.draw()
+        script = self._reports.get(step)
+        return drawn if script is None else _step(script, REPORT_FAULTS[step])
+
+    @property
+    def report_links(self) -> str:
+        """Where links to files lead instead of here; empty: here."""
+        return str(self.config.get("report_links", ""))
+
+    def file_answer(self, fault: Fault, content: bytes) -> Response:
+        """What the caller gets instead of a report's file. `content` is the true one."""
+        if fault.kind == "redirect":
+            return Response(302, headers=(("Location", str(self.config.get("redirect_to", "/"))),))
+        if not fault.accepted:
+            return _csv(b"") if fault.kind == "empty" else self.answer(fault, None)
+        if fault.kind == "gzip":
+            return Response(200, gzip.compress(content), "text/csv", (("Content-Encoding", "gzip"),))
+        if fault.kind == "cut":
+            return _csv(content[: len(content) - 10])
+        if fault.kind == "other_columns":
+            return _csv(b"Uno,Dos\r\n1,2\r\n")
+        if fault.kind == "endless":
+            header, _newline, rows = content.partition(b"\n")
+            return Response(content_type="text/csv", chunks=chain([header + b"\n"], repeat(rows * 100)))
+        return _csv(content)
 
     def latency(self) -> float:
         """Seconds this call has to take: latency ± spread."""
@@ -187,6 +257,9 @@ def carry_out(fault: Fault, connection: Connection, response: Response) -> None:
         connection.close()
     elif fault.how == "truncate":
         connection.truncate(response)
+    elif fault.how == "half":
+        connection.begin(response)
+        asyncio.get_running_loop().call_later(STALL_SECONDS, connection.close)
     elif fault.how == "stall":
         asyncio.get_running_loop().call_later(STALL_SECONDS, connection.close)
     else:
@@ -198,9 +271,13 @@ def _html(status: int) -> Response:
     return Response(status, page.encode(), "text/html; charset=utf-8")
 
 
-def _step(script: str | list[str]) -> Fault | None:
+def _csv(content: bytes) -> Response:
+    return Response(200, content, "text/csv")
+
+
+def _step(script: str | list[str], known: dict[str, Fault]) -> Fault | None:
     kind = script if isinstance(script, str) else script.pop(0) if script else "ok"
-    return SEND_FAULTS.get(kind)
+    return known.get(kind)
 
 
 # -- validation -------------------------------------------------------------------------------------------------
@@ -220,6 +297,10 @@ def check_config(config: object) -> Json:
     _check_rates(config.get("rates", {}), "rates", SEND_FAULTS)
     _check_rates(config.get("reads", {}), "reads", READ_FAULTS)
     _check_recipients(config.get("recipients", {}))
+    _check_reports(config.get("reports", {}))
+    for key in ("report_links", "redirect_to"):
+        if not isinstance(config.get(key, ""), str):
+            raise ValueError(f'"{key}" must be a URL.')
     return config
 
 
@@ -243,10 +324,20 @@ def _check_recipients(recipients: object) -> None:
     if not isinstance(recipients, dict):
         raise ValueError('"recipients" must be an object of address and kind.')
     for address, script in recipients.items():
-        kinds = script if isinstance(script, list) else [script]
-        for kind in kinds:
-            if not isinstance(kind, str) or (kind != "ok" and kind not in SEND_FAULTS):
-                raise ValueError(
-                    f'"recipients.{address}" names "{kind}", which is no kind of fault;'
-                    f" known are ok, {', '.join(SEND_FAULTS)}."
-                )
+        _check_script(f"recipients.{address}", script, SEND_FAULTS)
+
+
+def _check_reports(reports: object) -> None:
+    if not isinstance(reports, dict):
+        raise ValueError('"reports" must be an object of step and kind.')
+    for step, script in reports.items():
+        if step not in REPORT_FAULTS:
+            raise ValueError(f'"reports.{step}" is no step; known are {", ".join(REPORT_FAULTS)}.')
+        _check_script(f"reports.{step}", script, REPORT_FAULTS[step])
+
+
+def _check_script(key: str, script: object, known: dict[str, Fault]) -> None:
+    kinds = script if isinstance(script, list) else [script]
+    for kind in kinds:
+        if not isinstance(kind, str) or (kind != "ok" and kind not in known):
+            raise ValueError(f'"{key}" names "{kind}", which is no kind of fault; known are ok, {", ".join(known)}.')

@@ -47,6 +47,8 @@ class Route:
     endpoint: Endpoint
     access: str
     """"account": key and account of the path; "key": key only; "open": neither."""
+    step: str = ""
+    """Of a report, for its faults."""
 
 
 class Routes:
@@ -55,9 +57,9 @@ class Routes:
     def __init__(self) -> None:
         self._routes: dict[tuple[str, int], list[tuple[list[str], Route]]] = {}
 
-    def add(self, method: str, path: str, endpoint: Endpoint, access: str = "account") -> None:
+    def add(self, method: str, path: str, endpoint: Endpoint, access: str = "account", step: str = "") -> None:
         pattern = path.split("/")[1:]
-        self._routes.setdefault((method, len(pattern)), []).append((pattern, Route(endpoint, access)))
+        self._routes.setdefault((method, len(pattern)), []).append((pattern, Route(endpoint, access, step)))
 
     def find(self, method: str, segments: list[str]) -> tuple[Route, list[str]] | None:
         wanted = "GET" if method == "HEAD" else method
@@ -150,7 +152,12 @@ class Server:
         if route.access == "open":
             self._check_host(request)
             answer: Response = route.endpoint(request, *values)
-            return answer
+            fault = self.faults.for_report(route.step) if route.step else None
+            if fault is None:
+                return answer
+            content = b"".join(answer.chunks or ()) if fault.accepted else b""
+            carry_out(fault, request.connection, self.faults.file_answer(fault, content))
+            return None
         return self._api(request, route, values)
 
     def _answer_to(self, error: Exception, request: Request) -> Response:
@@ -168,7 +175,7 @@ class Server:
             account = self.accounts.authorise(request, values.pop(0))
         else:
             account = self.accounts.owner(request)
-        fault = self.faults.for_read()
+        fault = self.faults.for_report(route.step) if route.step else self.faults.for_read()
         latency = self.faults.latency()
         if fault is None and not latency:
             return route.endpoint(request, account, *values)
@@ -232,12 +239,16 @@ class Server:
         routes.add("GET", "/accounts/{}/deliveries/{}", deliveries.get)
         routes.add("GET", "/accounts/{}/statistics/{}/{}", deliveries.statistics)
         reports = Reports(
-            self.store, self.clock, self.options.report_seconds, self.options.delivery_seconds, lambda: self.url
+            self.store,
+            self.clock,
+            self.options.report_seconds,
+            self.options.delivery_seconds,
+            lambda: self.faults.report_links.rstrip("/") or self.url,
         )
-        routes.add("POST", "/reports/reportrequest", reports.create, "key")
-        routes.add("GET", "/reports/reportrequest", reports.get, "key")
-        routes.add("GET", "/reports/reportrequests", reports.index, "key")
-        routes.add("GET", "/files/reports/{}", reports.file, "open")
+        routes.add("POST", "/reports/reportrequest", reports.create, "key", "create")
+        routes.add("GET", "/reports/reportrequest", reports.get, "key", "poll")
+        routes.add("GET", "/reports/reportrequests", reports.index, "key", "list")
+        routes.add("GET", "/files/reports/{}", reports.file, "open", "file")
 
     def _add_open_routes(self, routes: Routes) -> None:
         inbox = Inbox(self.store, self.clock, self.stats, self.options.delivery_seconds)

@@ -166,9 +166,13 @@ class Connection(asyncio.Protocol):
 
     def truncate(self, response: Response) -> None:
         """Half of the body under a header that promises all of it, then the end."""
+        self.begin(response)
+        self.transport.close()
+
+    def begin(self, response: Response) -> None:
+        """Half of the body under a header that promises all of it."""
         data = self.render(response)
         self.transport.write(data[: len(data) - (len(response.body) + 1) // 2])
-        self.transport.close()
 
     def _head_lines(self, response: Response) -> list[str]:
         reason = _REASONS.get(response.status, "")

@@ -24,9 +24,9 @@ RESTART_SECONDS = 2.0
 class Supervisor:
     """Runs until SIGTERM; then waits for the children to end what they have begun. A second signal cuts them off."""
 
-    def __init__(self, queues: Sequence[str], tick: Callable[[], None]) -> None:
+    def __init__(self, queues: Sequence[str], ticks: Sequence[Callable[[], None]]) -> None:
         self._queues = queues
-        self._tick = tick
+        self._ticks = ticks
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._started: dict[str, float] = {}
         self._signals = 0
@@ -38,8 +38,8 @@ class Supervisor:
         while not self._signals:
             self._keep_children()
             if time.monotonic() >= next_tick:
-                self._safely(self._tick)
-                self._safely(self._requeue_lost)
+                for work in (*self._ticks, self._requeue_lost):
+                    self._safely(work)
                 next_tick = time.monotonic() + TICK_SECONDS
             if time.monotonic() >= next_prune:
                 self._safely(engine().prune)

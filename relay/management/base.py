@@ -49,13 +49,18 @@ class ExplainedCommand(BaseCommand):
             else:
                 for line in self.describe(result):
                     self.stdout.write(line)
-            if "error" in result:
-                self.stderr.write(result["error"])
+            if failure := self.failure_in(result):
+                self.stderr.write(failure)
                 sys.exit(1)
 
     def run(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Does it; an `error` in the result makes the exit 1 while the other keys are still told."""
+        """Does it."""
         raise NotImplementedError
+
+    def failure_in(self, result: dict[str, Any]) -> str:
+        """A sentence that makes the exit 1 while all of the result is still told. Where `error` is something else (a
+        count, what became of a report), commands say so here."""
+        return str(result.get("error", ""))
 
     def describe(self, result: dict[str, Any]) -> list[str]:
         """The result as lines for a person."""
@@ -130,3 +135,25 @@ class SendingBar:
             refresh=False,
         )
         self._bar.update(0)
+
+
+class CountingBar:
+    """A progress bar on a terminal over things that are counted. Elsewhere nothing."""
+
+    def __init__(self, label: str, unit: str) -> None:
+        self._bar = tqdm(total=None, desc=label, unit=f" {unit}", file=sys.stderr, disable=not sys.stderr.isatty())
+
+    def __enter__(self) -> "CountingBar":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def show(self, done: int, total: int, **notes: object) -> None:
+        if self._bar.disable:
+            return
+        self._bar.total = total
+        self._bar.n = done
+        if notes:
+            self._bar.set_postfix(notes, refresh=False)
+        self._bar.refresh()

@@ -8,8 +8,7 @@ from django.utils.translation import gettext as _
 
 from relay.creating import Refused
 from relay.management.base import ExplainedCommand
-from relay.tasks import tick
-from task_engines import stopping
+from task_engines import stopping, ticking
 from task_engines.engine import engine
 from task_engines.supervising import Supervisor
 
@@ -37,5 +36,5 @@ class Command(ExplainedCommand):
         if options["queue"]:
             engine().run_worker(queues)
         else:
-            Supervisor(queues, tick).run()
+            Supervisor(queues, ticking.registered()).run()
         return {"queues": queues}
