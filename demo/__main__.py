@@ -1,8 +1,9 @@
 """./dev demo [--check]: the whole product on this machine with nothing configured.
 
-Starts the sandbox relay, migrates a SQLite of its own, creates an operator, sends a sample file of 2,000 recipients
-and serves the console and the inbox until Ctrl-C. With --check it serves nothing and exits 0 only if the ledger and
-the sandbox agree row by row. Everything it makes is below .dev/demo, made anew each time.
+Starts the sandbox relay, migrates a SQLite of its own, creates an operator, sends a sample file of 2,000 recipients,
+loads the relay's report of it, and serves the console and the inbox until Ctrl-C. With --check it serves nothing and
+exits 0 only if ledger, sandbox and report agree row by row. Everything it makes is below .dev/demo, made anew each
+time.
 """
 
 import argparse
@@ -19,8 +20,10 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from demo.sample import write_sample
 
@@ -40,6 +43,7 @@ def main() -> int:
         password = _set_up(environment)
         bulk_send = _send_sample(folder, environment, sandbox["template_ids"][0])
         agree = _ledger_and_sandbox_agree(folder, environment, sandbox, bulk_send)
+        agree = agree and _report_agrees(environment, sandbox)
         if check or not agree:
             return 0 if agree else 1
         _serve(environment, sandbox, password)
@@ -101,6 +105,8 @@ def _environment(folder: Path, sandbox: dict[str, Any]) -> dict[str, str]:
         "DOPPLER_RELAY_API_KEY": sandbox["api_key"],
         "DOPPLER_RELAY_ACCOUNT_ID": sandbox["account"],
         "DOPPLER_RELAY_BASE_URL": sandbox["url"] + "/",
+        "DOPPLER_REPORTS_POLL_INITIAL_DELAY": "1",
+        "REPORTS_TIMER_LOCK_PATH": str(folder / "timer.lock"),
         "LOG_LEVEL": "WARNING",
     }
 
@@ -149,14 +155,25 @@ def _ledger_and_sandbox_agree(
     with target.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     ours = sorted((row["message_id"], row["email"]) for row in rows if row["state"] == "accepted")
-    with urllib.request.urlopen(sandbox["url"] + "/_sandbox/messages.csv", timeout=30) as answer:  # noqa: S310
-        messages = csv.DictReader(answer.read().decode("utf-8-sig").splitlines())
-        theirs = sorted((message["message_id"], message["recipient"]) for message in messages)
+    theirs = sorted((message["message_id"], message["recipient"]) for message in _messages(sandbox))
     agree = bool(ours) and ours == theirs and all(row["state"] in {"accepted", "excluded"} for row in rows)
     _say(
         f"ledger: {len(rows)} rows, {len(ours)} accepted, {len(rows) - len(ours)} excluded; relay: {len(theirs)} "
         f"messages; row by row they {'agree' if agree else 'DO NOT AGREE'}"
     )
+    return agree
+
+
+def _report_agrees(environment: dict[str, str], sandbox: dict[str, Any]) -> bool:
+    """The relay's report of today, collected and loaded, has each of its messages."""
+    _say("asking the relay for its report of today, and loading it")
+    today = datetime.now(ZoneInfo(environment.get("TIME_ZONE", "America/Guayaquil"))).date().isoformat()
+    asked = _told(environment, "report", "request", "--type", "deliveries", "--from", today, "--to", today)
+    _told(environment, "process_reports_pending")
+    loaded = _told(environment, "report", "load", str(asked["id"]), "--database", "default")
+    messages = _messages(sandbox)
+    agree = bool(loaded["inserted"] == loaded["rows"] == len(messages))
+    _say(f"report: {loaded['rows']} rows, {loaded['inserted']} loaded; relay: {len(messages)} messages")
     return agree
 
 
@@ -174,6 +191,7 @@ def _serve(environment: dict[str, str], sandbox: dict[str, Any], password: str) 
     try:
         while console.poll() is None:
             _manage(environment, "process_bulk_scheduled", quiet=True)
+            _manage(environment, "process_reports_pending", quiet=True)
             time.sleep(TIMER_SECONDS)
         _say("the console could not be served")
     except KeyboardInterrupt:
@@ -192,6 +210,21 @@ def _manage(environment: dict[str, str], *arguments: str, quiet: bool = False) -
     )
     if code:
         sys.exit(f"demo: «manage.py {arguments[0]}» failed (exit {code}): see above")
+
+
+def _told(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
+    """What a command says with --json."""
+    said = subprocess.run(
+        [sys.executable, "manage.py", *arguments, "--json"], cwd=ROOT, env=environment, stdout=subprocess.PIPE
+    )
+    if said.returncode:
+        sys.exit(f"demo: «manage.py {arguments[0]}» failed (exit {said.returncode}): see above")
+    return dict(json.loads(said.stdout))
+
+
+def _messages(sandbox: dict[str, Any]) -> list[dict[str, str]]:
+    with urllib.request.urlopen(sandbox["url"] + "/_sandbox/messages.csv", timeout=30) as answer:  # noqa: S310
+        return list(csv.DictReader(answer.read().decode("utf-8-sig").splitlines()))
 
 
 def _port(wanted: int) -> int:
