@@ -40,7 +40,9 @@ def text_of(rows: Iterable[Sequence[str]], header: Sequence[str] = HEADER) -> st
     return text.getvalue()
 
 
-def new_report(rows: Iterable[Sequence[str]] = (), *, made: int = 0, content: bytes | None = None, **fields: Any) -> GeneratedReport:
+def new_report(
+    rows: Iterable[Sequence[str]] = (), *, made: int = 0, content: bytes | None = None, **fields: Any
+) -> GeneratedReport:
     """READY, made at `made` o'clock on the day after DAY; `content` instead of `rows` where bytes matter."""
     written = text_of(rows).encode() if content is None else content
     name = f"reports/report-{next(_numbers)}.csv"
