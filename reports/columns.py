@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 from zoneinfo import ZoneInfo
 
 from django.utils.translation import gettext as _
@@ -156,7 +157,7 @@ def _moments(zones: Zones) -> Callable[[str], Moment]:
     """
     hours = _Remembering(lambda hour: _whole_hour(hour, zones))
     odd = _Remembering(lambda cell: _moment(cell, zones))
-    make = Moment._make
+    make: Callable[[tuple[str, str, int]], Moment] = partial(tuple.__new__, Moment)
 
     def parse(cell: str) -> Moment:
         seconds = _WITHIN_HOUR.get(cell[13:])
@@ -340,13 +341,17 @@ class Typed(NamedTuple):
     extra: str
 
 
-def typed_rows(handle: BinaryIO, layout: Layout, zones: Zones) -> Iterator[Typed | Rejected]:
-    """The rows below the header, in the order of the file. Raises NotAReport where it cannot be read on."""
+def typed_rows(handle: BinaryIO, layout: Layout, zones: Zones, reject: Callable[[Rejected], None]) -> Iterator[Typed]:
+    """The rows below the header, in the order of the file; those that cannot be typed go to `reject`.
+
+    Raises NotAReport where the file cannot be read on.
+    """
     subject_at, sender_at, name_at, email_at, status_at, date_at, opens_at, clicks_at = layout.positions
     read_subject, read_sender, read_name, read_email, read_status, read_date, read_opens, read_clicks = _readers(zones)
     width, extra = len(layout.header), _extra_reader(layout)
     has_nul = layout.encoding.has_nul
-    typed = Typed._make
+    # What Typed(...) does, without its Python frame.
+    typed: Callable[[tuple[Any, ...]], Typed] = partial(tuple.__new__, Typed)
     with _explaining():
         numbered = csv_rows(_text_of(handle, layout.encoding), DELIMITER)
         next(numbered, None)
@@ -354,7 +359,7 @@ def typed_rows(handle: BinaryIO, layout: Layout, zones: Zones) -> Iterator[Typed
             if len(cells) != width or has_nul:
                 reason = _misshapen(cells, width)
                 if reason:
-                    yield Rejected(line, "", reason, cells)
+                    reject(Rejected(line, "", reason, cells))
                     continue
             try:
                 yield typed(
@@ -371,7 +376,7 @@ def typed_rows(handle: BinaryIO, layout: Layout, zones: Zones) -> Iterator[Typed
                     )
                 )
             except Unreadable:
-                yield _rejected(line, cells, layout, zones)
+                reject(_rejected(line, cells, layout, zones))
 
 
 def _readers(zones: Zones) -> list[Callable[[str], object]]:

@@ -4,18 +4,19 @@ What stands in the table for one delivery is the greatest of what reports told o
 retrying < any final one), then by the moment at which the report was made; opens and clicks each the greatest number.
 Decision 11 says why that does not depend on the order, and how a report that confirms what is known writes nothing.
 
-Two ways in. **Straight**: rows of a time of which the table has none go into it as they come. **Staged**: all others go
-into a temporary table first and are merged from there by a few statements. Which of several rows of one file that agree
-in sender, recipient, subject and second is which (`ordinal`) is decided by their facts, so rows that may have such a
-brother in the file are always staged, and the brother that went straight is taken back.
+Two ways in. **Straight**: rows that are new for certain go into the table as they come. **Staged**: all others go into
+a temporary table first and are merged from there by a few statements. New for certain is a row whose key is not among
+those of the table and of the rows before it; the keys are known by a bit each, so hardly ever a new one seems known.
+Which of several rows of one file that agree in sender, recipient, subject and second is which (`ordinal`) is decided by
+their facts, so the second one of them takes back the first, which went straight.
 """
 
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import batched
+from itertools import chain, islice
 from math import ceil
 from typing import Any, cast
 
@@ -29,8 +30,9 @@ COLUMNS = (
     "sent_at", "key", "local_day", "sender", "sender_name", "recipient", "subject", "status", "opens", "clicks",
     "extra", "as_of",
 )  # fmt: skip
-BATCH = 1_000  # rows
 SPOOL_IN_MEMORY = 4_000_000  # bytes
+PEEKED_BATCHES = 10
+WORTH_READING = 3  # known keys for each row of a report
 ANALYZE_FROM = 2_000  # staged rows; below, the planner cannot go wrong by much
 
 # As the databases take it: COLUMNS without `as_of`, then whether its key may have come before.
@@ -44,20 +46,26 @@ class Merged:
     unchanged: int = 0
 
 
-def merge(
-    connection: BaseDatabaseWrapper, rows: Iterable[Typed], *, as_of: datetime, starts_at: datetime, ends_at: datetime
-) -> Merged:
-    """To be called inside a transaction in which nobody else loads. The period is where rows are to be expected."""
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Of a report: when it was made, the period in which its rows lie (others may too), about how many there are."""
+
+    as_of: datetime
+    starts_at: datetime
+    ends_at: datetime
+    rows: int
+
+
+def merge(connection: BaseDatabaseWrapper, batches: Iterable[Sequence[Typed]], expected: Expected) -> Merged:
+    """To be called inside a transaction in which nobody else loads."""
     says = POSTGRESQL if connection.vendor == "postgresql" else SQLITE
     with connection.cursor() as cursor:
         for statement in says.preparation:
             cursor.execute(statement)
         last_id = _one(cursor, "SELECT coalesce(max(id), 0) FROM reports_deliveries")
-        free = range(0)
-        if not _one(cursor, _TAKEN, [says.moment(starts_at), says.moment(ends_at)]):
-            free = range(ceil(starts_at.timestamp()), ceil(ends_at.timestamp()))
+        sorted_out = _sorted_out(batches, *_known(cursor, says, expected))
         store = _copy if says is POSTGRESQL else _insert
-        straight, staged = store(cursor, _entries(rows, free), says.moment(as_of), bool(free))
+        straight, staged = store(cursor, sorted_out, says.moment(expected.as_of))
         merged = Merged(inserted=straight)
         if staged:
             _merge_staged(cursor, says, staged, last_id, merged)
@@ -70,24 +78,52 @@ def key_of(sender: str, recipient: str, subject: str) -> bytes:
     return hashlib.blake2b(f"{sender}\0{recipient}\0{subject}".encode(), digest_size=16).digest()
 
 
-# Of rows that came before, one bit each: never a wrong «new», in 16 MB whatever their number. One in seventy of two
-# million is called a repeat and is none; it goes the longer way to the same end.
-_SEEN_BITS = 1 << 27
+# --- Which way a row takes
+
+# One bit for a key with its second, set when it was seen: never a wrong «new», in 16 MB whatever their number. Of two
+# million new ones, one in seventy seems known; it goes the longer way to the same end.
+_BITS = (1 << 27) - 1
 
 
-def _entries(rows: Iterable[Typed], free: range) -> Iterator[tuple[list[Entry], list[Entry]]]:
-    """Batches of (straight, staged)."""
-    seen, bits = bytearray(_SEEN_BITS >> 3), _SEEN_BITS - 1
-    start, stop = free.start, free.stop
-    for batch in batched(rows, BATCH):
+def _known(cursor: CursorWrapper, says: "Dialect", expected: Expected) -> tuple[bytearray | None, range]:
+    """What the table has of the period as bits (None: nothing), and the seconds of which that is all. Nothing is said
+    of any second where reading it all would take longer than it saves."""
+    period = [says.moment(expected.starts_at), says.moment(expected.ends_at)]
+    seconds = range(ceil(expected.starts_at.timestamp()), ceil(expected.ends_at.timestamp()))
+    if not _one(
+        cursor, "SELECT EXISTS (SELECT 1 FROM reports_deliveries WHERE sent_at >= %s AND sent_at < %s)", period
+    ):
+        return None, seconds
+    most = WORTH_READING * expected.rows
+    if says is SQLITE or _one(cursor, _MORE_THAN, [most, *period, most + 1]):
+        return None, range(0)
+    known = bytearray((_BITS + 1) >> 3)
+    with cursor.db.wrap_database_errors, cursor.copy(_KEYS, period) as copy:
+        copy.set_types(["bytea", "bigint"])
+        for key, second in copy.rows():
+            bit = (hash(key) ^ second) & _BITS
+            known[bit >> 3] |= 1 << (bit & 7)
+    return known, seconds
+
+
+def _sorted_out(
+    batches: Iterable[Sequence[Typed]], known: bytearray | None, seconds: range
+) -> Iterator[tuple[list[Entry], list[Entry]]]:
+    """Of each batch those that go straight, and those to be staged."""
+    seen, bits = bytearray((_BITS + 1) >> 3), _BITS
+    start, stop = seconds.start, seconds.stop
+    blake2b = hashlib.blake2b
+    for batch in batches:
         straight: list[Entry] = []
         staged: list[Entry] = []
         for subject, sender, sender_name, recipient, status, (utc, day, second), opens, clicks, extra in batch:
-            key = key_of(sender, recipient, subject)
-            bit = hash(key) + second * 0x9E3779B1 & bits
-            mask = 1 << (bit & 7)
-            repeated = bool(seen[bit >> 3] & mask)
-            seen[bit >> 3] |= mask
+            # key_of, without its frame.
+            key = blake2b(f"{sender}\0{recipient}\0{subject}".encode(), digest_size=16).digest()
+            bit = (hash(key) ^ second) & bits
+            place, mask = bit >> 3, 1 << (bit & 7)
+            byte = seen[place]
+            repeated = byte & mask != 0
+            seen[place] = byte | mask
             entry = (
                 utc,
                 key,
@@ -102,7 +138,10 @@ def _entries(rows: Iterable[Typed], free: range) -> Iterator[tuple[list[Entry], 
                 extra or None,
                 repeated,
             )
-            (straight if start <= second < stop and not repeated else staged).append(entry)
+            if repeated or not start <= second < stop or (known and known[place] & mask):
+                staged.append(entry)
+            else:
+                straight.append(entry)
         yield straight, staged
 
 
@@ -200,7 +239,14 @@ SQLITE = Dialect(
     utc="",
 )
 
-_TAKEN = "SELECT EXISTS (SELECT 1 FROM reports_deliveries WHERE sent_at >= %s AND sent_at < %s)"
+_MORE_THAN = (
+    "SELECT count(*) > %s FROM"
+    " (SELECT 1 FROM reports_deliveries WHERE sent_at >= %s AND sent_at < %s LIMIT %s) AS found"
+)
+_KEYS = (
+    "COPY (SELECT key, extract(epoch FROM sent_at)::bigint FROM reports_deliveries"
+    " WHERE sent_at >= %s AND sent_at < %s) TO STDOUT (FORMAT BINARY)"
+)
 
 _LIST = ", ".join(COLUMNS)
 # The brothers, by the index that keeps deliveries apart.
@@ -293,27 +339,30 @@ SELECT rank, max(as_of), min(id), max(id)
 # --- PostgreSQL: COPY
 
 
-def _copy(
-    cursor: CursorWrapper, batches: Iterator[tuple[list[Entry], list[Entry]]], as_of: str, free: bool
-) -> tuple[int, int]:
-    """Returns how many rows went straight into the table, and how many into the staging table."""
+def _copy(cursor: CursorWrapper, sorted_out: Iterator[tuple[list[Entry], list[Entry]]], as_of: str) -> tuple[int, int]:
+    """Returns how many rows went straight into the table, and how many into the staging table.
+
+    Only one COPY can run at a time: it is that of the kind of which there are more at the beginning, and the others
+    wait on the disk.
+    """
     straight = staged = 0
-    # One COPY at a time: what is to be staged meanwhile waits on the disk.
+    beginning = list(islice(sorted_out, PEEKED_BATCHES))
+    mostly_straight = sum(len(here) for here, _aside in beginning) * 2 >= sum(map(len, chain(*beginning)))
+    now, later = (_COPY_STRAIGHT, _COPY_STAGED) if mostly_straight else (_COPY_STAGED, _COPY_STRAIGHT)
     with tempfile.SpooledTemporaryFile(SPOOL_IN_MEMORY) as spool:
-        into = _COPY_STRAIGHT if free else _COPY_STAGED
-        with cursor.db.wrap_database_errors, cursor.copy(into) as copy:
-            for here, aside in batches:
+        with cursor.db.wrap_database_errors, cursor.copy(now) as copy:
+            to_table, to_staging = (copy, spool) if mostly_straight else (spool, copy)
+            for here, aside in chain(beginning, sorted_out):
                 if here:
-                    copy.write(_lines(here, as_of, flagged=False))
+                    to_table.write(_lines(here, as_of, flagged=False))
                     straight += len(here)
                 if aside:
-                    (spool if free else copy).write(_lines(aside, as_of, flagged=True))
+                    to_staging.write(_lines(aside, as_of, flagged=True))
                     staged += len(aside)
-        if free and staged:
-            spool.seek(0)
-            with cursor.db.wrap_database_errors, cursor.copy(_COPY_STAGED) as copy:
-                while piece := spool.read(1 << 18):
-                    copy.write(piece)
+        spool.seek(0)
+        with cursor.db.wrap_database_errors, cursor.copy(later) as copy:
+            while piece := spool.read(1 << 18):
+                copy.write(piece)
     return straight, staged
 
 
@@ -362,10 +411,10 @@ def _escaped(entry: Entry) -> Entry:
 
 
 def _insert(
-    cursor: CursorWrapper, batches: Iterator[tuple[list[Entry], list[Entry]]], as_of: str, free: bool
+    cursor: CursorWrapper, sorted_out: Iterator[tuple[list[Entry], list[Entry]]], as_of: str
 ) -> tuple[int, int]:
     straight = staged = 0
-    for here, aside in batches:
+    for here, aside in sorted_out:
         # In pieces: Django's executemany keeps all it was given in memory until it ends.
         if here:
             cursor.executemany(_INSERT_STRAIGHT, [(*entry[:-1], as_of) for entry in here])
