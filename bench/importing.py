@@ -10,20 +10,13 @@ checks, the guarding triggers, the foreign key to the bulk send. The table is em
 
 import argparse
 import csv
-import os
 import random
-import shutil
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
+from bench.ceilings import Connection, connected, dump, empty, find_psql, seconds_to_copy
 from bench.measuring import Line, Run, new_installation, run, say, show
 from tests.sandbox import running_sandbox
-
-type Connection = psycopg.Connection[tuple[Any, ...]]
 
 HEADER = ("nombre", "correo", "cedula", "monto", "vence", "ciudad", "agencia", "producto")
 NAMES = ("Ana", "Luis Alberto", "María José", "Íñigo", "Zoila", "Ramón", "Lucía", "Andrés", "Belén", "Nuñez & Hijos")
@@ -37,35 +30,33 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--repeat", type=int, default=3, metavar="N")
     options = parser.parse_args(arguments)
     rows = options.recipients
-    psql = _psql()
+    psql = find_psql()
     if psql is None:
         say("there is no psql here, so there will be no ceiling: install postgresql-client")
     imports: list[Run] = []
     copies: list[float] = []
     with new_installation() as installation, running_sandbox(Path(":memory:")) as sandbox:
-        file, dump = installation.folder / "recipients.csv", installation.folder / "rows.copy"
-        settings = installation.environment
-        server = {name: settings[f"DB_{name.upper()}"] for name in ("host", "port", "user", "password")}
+        file, finished = installation.folder / "recipients.csv", installation.folder / "rows.copy"
 
         def imported() -> Run:
             create = ("bulk", "create", "--template", sandbox.template, "--recipients", str(file))
             return run(installation, *create, **sandbox.environment())
 
-        with psycopg.connect(**server, dbname=settings["DB_NAME"], autocommit=True) as connection:  # type: ignore[arg-type]
+        with connected(installation) as connection:
             _write_file(file, rows // 10)
             small = imported()
             expected = _write_file(file, rows)
             for number in range(options.repeat):
-                _empty(connection, "relay_recipient, relay_attempt")
+                empty(connection, "relay_recipient, relay_attempt")
                 imports.append(imported())
                 wrong = _wrong(connection, imports[-1].result, expected)
                 if wrong:
                     say(f"THE LEDGER IS WRONG: {wrong}")
                     return 1
                 if psql:
-                    _dump(connection, dump)
-                    _empty(connection, "relay_recipient, relay_attempt")
-                    copies.append(_seconds_to_copy(psql, dump, server, settings["DB_NAME"]))
+                    dump(connection, "relay_recipient", finished)
+                    empty(connection, "relay_recipient, relay_attempt")
+                    copies.append(seconds_to_copy(psql, "relay_recipient", finished, installation))
                 took = f"import {imports[-1].seconds:.1f} s" + (f", psql \\copy {copies[-1]:.1f} s" if copies else "")
                 say(f"{took} ({number + 1} of {options.repeat})")
     peaks = [one.peak_mb for one in imports]
@@ -108,29 +99,3 @@ def _wrong(connection: Connection, result: dict[str, Any], expected: dict[str, i
     stored = dict(connection.execute(sql, [result["id"]]).fetchall())
     told = result["excluded_by_reason"]
     return "" if told == stored == expected else f"excluded: told {told}, stored {stored}, expected {expected}"
-
-
-def _empty(connection: Connection, tables: str) -> None:
-    connection.execute(f"TRUNCATE {tables}")
-    connection.execute("CHECKPOINT")
-
-
-def _dump(connection: Connection, target: Path) -> None:
-    with target.open("wb") as file, connection.cursor().copy("COPY relay_recipient TO STDOUT") as copy:
-        for block in copy:
-            file.write(block)
-
-
-def _psql() -> Path | None:
-    """The program itself where we know its place, not Debian's script that chooses one."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/psql"), key=lambda path: float(path.parts[4]))
-    on_path = shutil.which("psql")
-    return found[-1] if found else Path(on_path) if on_path else None
-
-
-def _seconds_to_copy(psql: Path, rows: Path, server: dict[str, str], database: str) -> float:
-    environment = {**os.environ, **{f"PG{name.upper()}": value for name, value in server.items()}}
-    options = ["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--dbname", database]
-    started = time.perf_counter()
-    subprocess.run([psql, *options, "--command", f"\\copy relay_recipient from '{rows}'"], check=True, env=environment)
-    return time.perf_counter() - started

@@ -264,7 +264,7 @@ class Delivery(models.Model):
     clicks = models.PositiveIntegerField(db_default=0)
     # Columns of the file that we do not know.
     extra = models.JSONField(null=True)
-    # When the report that told `status` was made.
+    # When the report that told this status was made. One made later may have told the same: see Confirmation.
     as_of = models.DateTimeField()
 
     class Meta:
@@ -282,3 +282,25 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.sent_at:%Y-%m-%d %H:%M:%S} {self.status}"
+
+
+class Confirmation(models.Model):
+    """A report made at `as_of` told of these deliveries what was known already: of those from `first_id` to `last_id`
+    whose status is of this `rank`. Kept here, so that they need not be rewritten (decision 11)."""
+
+    rank = models.PositiveSmallIntegerField()
+    as_of = models.DateTimeField()
+    first_id = models.BigIntegerField()
+    last_id = models.BigIntegerField()
+
+    class Meta:
+        db_table = "reports_confirmations"
+        verbose_name = _("confirmation")
+        verbose_name_plural = _("confirmations")
+        indexes: ClassVar = [
+            # What an older report asks: has a newer one spoken?
+            models.Index(fields=["as_of"], name="confirmation_by_time"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.first_id} – {self.last_id}, {self.as_of:%Y-%m-%d %H:%M:%S}"

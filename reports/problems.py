@@ -22,6 +22,8 @@ FILE_MISSING = "file_missing"
 FILE_CHANGED = "file_changed"
 TOO_MANY_REJECTS = "too_many_rejects"
 DATABASE = "database"
+NOT_WRITTEN = "not_written"
+FILE_UNREADABLE = "file_unreadable"
 
 _SENTENCES = {
     REFUSED: _("The relay refused the request (%(detail)s). Check the period and ask for the report again."),
@@ -50,6 +52,11 @@ _SENTENCES = {
     TOO_MANY_REJECTS: _(
         "%(rejected)d of %(rows)d rows cannot be read, more than REPORTS_MAX_REJECT_SHARE allows: nothing was loaded."
         " %(file)s says which and why."
+    ),
+    FILE_UNREADABLE: _("The file of the report cannot be read (%(detail)s). Nothing was loaded; load it again later."),
+    NOT_WRITTEN: _(
+        "There is no writing to the disk (%(detail)s). Make room or check the permissions, then load the report again:"
+        " nothing of it was loaded."
     ),
     DATABASE: _("The database «%(alias)s» cannot be used (%(detail)s). Nothing was loaded; load it again later."),
 }

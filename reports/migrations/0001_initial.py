@@ -27,6 +27,22 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name='Confirmation',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('rank', models.PositiveSmallIntegerField()),
+                ('as_of', models.DateTimeField()),
+                ('first_id', models.BigIntegerField()),
+                ('last_id', models.BigIntegerField()),
+            ],
+            options={
+                'verbose_name': 'confirmation',
+                'verbose_name_plural': 'confirmations',
+                'db_table': 'reports_confirmations',
+                'indexes': [models.Index(fields=['as_of'], name='confirmation_by_time')],
+            },
+        ),
+        migrations.CreateModel(
             name='Delivery',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
