@@ -12,10 +12,7 @@ from reports.models import Delivery
 from tests.relay.test_admin_spanish import english_in
 from tests.reports.report_rows import Loading, State, load, report, with_file
 
-pytestmark = [
-    pytest.mark.django_db,
-    pytest.mark.xfail(strict=True, reason="the catalogue does not have these texts yet"),
-]
+pytestmark = pytest.mark.django_db
 LIST = "/admin/reports/generatedreport/"
 
 
