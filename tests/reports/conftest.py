@@ -9,5 +9,4 @@ import pytest
 @pytest.fixture(autouse=True)
 def attachments(tmp_path: Path, settings: Any) -> Path:
     settings.ATTACHMENTS_ROOT = tmp_path / "attachments"
-    settings.LANGUAGE_CODE = "en"
     return Path(settings.ATTACHMENTS_ROOT)
