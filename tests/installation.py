@@ -154,6 +154,20 @@ def new_database(folder: Path) -> Iterator[dict[str, str]]:
             connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
+@contextlib.contextmanager
+def new_analytics(server: dict[str, str]) -> Iterator[dict[str, str]]:
+    """A second database on the PostgreSQL of this run, empty: the variables that name it to an installation."""
+    name = _new_name()
+    with _maintenance(server) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    try:
+        place = {f"ANALYTICS_{key}": server[key] for key in ("DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD")}
+        yield {**place, "ANALYTICS_DB_NAME": name}
+    finally:
+        with _maintenance(server) as connection:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
 @cache
 def _sqlite_template() -> Path:
     folder = tempfile.mkdtemp(prefix="relay-template-")
