@@ -253,7 +253,7 @@ _KEYS = (
 )
 
 _LIST = ", ".join(COLUMNS)
-# The brothers, by the index that keeps deliveries apart. (`+ 0`: not by that of `id`. To statistics that know nothing of
+# The brothers, by the index that keeps deliveries apart. (`+ 0`: not by that of `id`. To statistics that do not know
 # our rows yet it seems to give one row; it gives all of them, for each brother anew.)
 _BROTHERS = """
   FROM (SELECT DISTINCT sent_at, key FROM reports_staging WHERE repeated) AS r
