@@ -352,8 +352,8 @@ def typed_rows(handle: BinaryIO, layout: Layout, zones: Zones, reject: Callable[
     has_nul = layout.encoding.has_nul
     # What Typed(...) does, without its Python frame.
     typed: Callable[[tuple[Any, ...]], Typed] = partial(tuple.__new__, Typed)
-    with _explaining():
-        numbered = csv_rows(_text_of(handle, layout.encoding), DELIMITER)
+    with _explaining(), _borrowed(handle, layout.encoding) as text:
+        numbered = csv_rows(text, DELIMITER)
         next(numbered, None)
         for line, cells in numbered:
             if len(cells) != width or has_nul:
@@ -431,6 +431,17 @@ def _opened(path: Path, encoding: TextEncoding) -> io.TextIOWrapper:
         return _text_of(path.open("rb"), encoding)
     except OSError:
         raise FileProblem("unreadable") from None
+
+
+@contextmanager
+def _borrowed(handle: BinaryIO, encoding: TextEncoding) -> Iterator[io.TextIOWrapper]:
+    """The text of a file that stays the caller's, who closes it."""
+    text = _text_of(handle, encoding)
+    try:
+        yield text
+    finally:
+        if not handle.closed:
+            text.detach()
 
 
 def _text_of(handle: BinaryIO, encoding: TextEncoding) -> io.TextIOWrapper:
