@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+SHORTEST_LAST_LOOK = 300
 
 CommaSeparated = Annotated[list[str], NoDecode]
 
@@ -201,11 +202,20 @@ class Environment(BaseSettings):
             raise ValueError("these must be set: " + ", ".join(missing))
         if self.use_sqlite and self.tasks_engine == "procrastinate":
             raise ValueError("TASKS_ENGINE=procrastinate needs PostgreSQL (USE_SQLITE=0)")
+        if self.relay_settlement_looks[-1] < SHORTEST_LAST_LOOK and not self._relay_is_here():
+            raise ValueError(
+                f"RELAY_SETTLEMENT_LOOKS must end with {SHORTEST_LAST_LOOK} seconds or more: an overloaded relay"
+                " accepts messages minutes late, and what is called absent too early is sent twice"
+            )
         if self.relay_lease_seconds <= self.relay_timeout_seconds:
             raise ValueError(
                 "RELAY_LEASE_SECONDS must be greater than RELAY_TIMEOUT_SECONDS: a call must end within its lease"
             )
         return self
+
+    def _relay_is_here(self) -> bool:
+        """A sandbox."""
+        return urlsplit(self.doppler_relay_base_url).hostname in LOOPBACK
 
 
 def read_environment() -> Environment:

@@ -27,6 +27,7 @@ from django.utils.translation import gettext as _
 
 from relay import reasons
 from relay.dialects import as_datetime as _as_datetime
+from relay.dialects import database_now
 from relay.dialects import ids as _ids
 from relay.dialects import is_postgresql as _is_postgresql
 from relay.dialects import lock as _lock
@@ -116,16 +117,18 @@ def acquire(bulk_send_id: int) -> HeldLease:
         cursor.execute(
             "INSERT INTO relay_lease"
             " (bulk_send_id, owner, acquired_at, expires_at, calls_in_flight, calls_per_second)"
-            f" VALUES (%s, %s, {_now()}, {_now_plus()}, 0, 0) RETURNING id, acquired_at",
+            f" VALUES (%s, %s, {_now()}, {_now_plus()}, 0, 0) RETURNING id",
             [bulk_send_id, owner, settings.RELAY_LEASE_SECONDS],
         )
-        lease_id, acquired_at = cursor.fetchone()
+        (lease_id,) = cursor.fetchone()
     BulkSend.objects.filter(pk=bulk_send_id, processing_started_at=None).update(processing_started_at=Now())
+    # Not `acquired_at`: on SQLite the lock may have been waited for, for as long as an import takes.
+    clock_monotonic = _ticks()
     return HeldLease(
         id=lease_id,
         bulk_send_id=bulk_send_id,
-        clock_database=_as_datetime(acquired_at),
-        clock_monotonic=asked,
+        clock_database=database_now(),
+        clock_monotonic=clock_monotonic,
         deadline=asked + settings.RELAY_LEASE_SECONDS,
     )
 

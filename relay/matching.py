@@ -95,7 +95,7 @@ def _judge(attempts: list[Candidate], entries: list[Entry], near: float | None, 
 
 
 def _accept_all(attempts: list[Candidate], entries: list[Entry], pairs: Mapping[int, Entry], matched: Matched) -> None:
-    if any(attempt.under_way for attempt in attempts):
+    if any(attempt.under_way for attempt in attempts) or _may_be_one(list(pairs.values())):
         return _leave_undecided(attempts, entries, len(pairs) < len(entries), matched)
     for attempt in attempts:
         entry = pairs[attempt.id]
@@ -107,6 +107,13 @@ def _accept_all(attempts: list[Candidate], entries: list[Entry], pairs: Mapping[
     taken = {id(entry) for entry in pairs.values()}
     matched.unexplained += [entry for entry in entries if id(entry) not in taken]
     return None
+
+
+def _may_be_one(entries: Sequence[Entry]) -> bool:
+    """Whether two of them may be one entry that was read twice: pages shift while they are read, and without a link
+    nothing tells."""
+    without_link = [entry for entry in entries if not entry.link]
+    return len(set(without_link)) < len(without_link)
 
 
 def _accept_pinned(

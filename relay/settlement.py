@@ -38,6 +38,8 @@ FEW = 200
 AWAY_SECONDS = 60.0
 # When the last look proves nothing because of the log and not of the message, so many more are made.
 MORE_LOOKS = 4
+# Until the relay's clock has certainly reached our now.
+LATE_CLOCK_SECONDS = 60.0
 PASSING = {reasons.LOG_INCOMPLETE, reasons.UNDER_WAY}
 
 
@@ -99,6 +101,8 @@ class _Log:
     controls: Sequence[Control]
     whole: bool = False
     entries: dict[str, list[Entry]] = field(default_factory=lambda: defaultdict(list), repr=False)
+    # What came for them after all that was read around their attempts, until now; of last looks only.
+    late: dict[str, list[Entry]] = field(default_factory=lambda: defaultdict(list), repr=False)
     dates: dict[str, datetime | None] = field(default_factory=dict)  # of every link that was kept
 
     def keep(self, delivery: Delivery) -> None:
@@ -110,6 +114,14 @@ class _Log:
             self.dates[link] = delivery.date
         if wanted:
             self.entries[address].append(Entry(delivery.href, delivery.sender, delivery.subject, delivery.date))
+
+    def keep_late(self, delivery: Delivery) -> None:
+        address, link = comparison_key(delivery.recipient.strip()), matching.link_key(delivery.href)
+        if address not in self.addresses or (link and link in self.dates):
+            return
+        if link:
+            self.dates[link] = delivery.date
+        self.late[address].append(Entry(delivery.href, delivery.sender, delivery.subject, delivery.date))
 
     def date_of(self, control: Control) -> datetime | None:
         return next((self.dates[link] for link in control.links if link in self.dates), None)
@@ -209,6 +221,14 @@ class _Pass:
 
     async def _read_log(self, batch: list[Due]) -> _Log:
         controls = await self.books(verdicts.controls_for, batch)
+        found = await self._read_around(batch, controls)
+        # A relay that works off what it had accepted the bytes of may have dated the message long after the attempt.
+        # To ask for each person is enough here: what it finds can only keep a row from being sent again.
+        questions = _late_questions(batch, await self.books(dialects.database_now))
+        await log_reading.read_about(self.client, questions, found.keep_late)
+        return found
+
+    async def _read_around(self, batch: list[Due], controls: Sequence[Control]) -> _Log:
         addresses = frozenset(due.address for due in batch)
         if _may_be_asked_for(batch, addresses, controls):
             found = _Log(addresses, controls)
@@ -257,6 +277,23 @@ def _questions(batch: Sequence[Due], controls: Sequence[Control]) -> list[tuple[
     return [(address, window) for address, theirs in windows.items() for window in log_reading.merged(theirs)]
 
 
+def _late_questions(batch: Sequence[Due], now: datetime) -> list[tuple[str, Window]]:
+    """About everybody who may be called absent: from the end of what is read around the attempts until now."""
+    since: dict[str, datetime] = {}
+    for due in batch:
+        if _is_last(due):
+            since[due.address] = min(_end_of_around(due), since.get(due.address, now))
+    return [
+        (address[: log_reading.LONGEST_FILTER], Window.around(start, now, 0, LATE_CLOCK_SECONDS))
+        for address, start in since.items()
+        if start < now
+    ]
+
+
+def _end_of_around(due: Due) -> datetime:
+    return due.ended_at + timedelta(seconds=due.seconds_after)
+
+
 # --- judging --------------------------------------------------------------------------------------------------
 
 
@@ -265,6 +302,8 @@ def _settle(batch: Sequence[Due], found: _Log) -> list[Verdict]:
     start = min(due.started_at for due in batch) - timedelta(seconds=2 * MARGIN)
     end = max(due.ended_at + timedelta(seconds=due.seconds_after) for due in batch) + timedelta(seconds=2 * MARGIN)
     with transaction.atomic():
+        if found.late:  # whoever may own what came late
+            end = max(end, dialects.database_now())
         statuses = verdicts.lock_statuses({due.bulk_send_id for due in batch})
         known = verdicts.known_of(found.addresses, start, end)
         findings = _findings(batch, known, found, trust)
@@ -284,14 +323,25 @@ def _settle(batch: Sequence[Due], found: _Log) -> list[Verdict]:
 def _findings(batch: Sequence[Due], known: dict[str, verdicts.Known], found: _Log, trust: Trust) -> dict[int, Finding]:
     findings: dict[int, Finding] = {}
     for address in {due.address for due in batch}:
+        owned = known[address].owned
         entries = [
             entry
-            for entry in found.entries.get(address, [])
-            if not (entry.link and matching.link_key(entry.link) in known[address].owned)
+            for entry in found.entries.get(address, []) + found.late.get(address, [])
+            if not (entry.link and matching.link_key(entry.link) in owned)
         ]
         candidates = known[address].candidates(entries, found.dates)
-        findings |= matching.match(candidates, entries, near=trust.near).findings
+        matched = matching.match(candidates, entries, near=trust.near)
+        findings |= matched.findings
+        for due in batch:
+            absent = due.address == address and findings[due.attempt_id].reason == reasons.ABSENT
+            if absent and _is_last(due) and _came_late(due, matched.unexplained):
+                findings[due.attempt_id] = Finding(reasons.UNEXPLAINED)
     return findings
+
+
+def _came_late(due: Due, unexplained: Iterable[Entry]) -> bool:
+    """Whether anything that nobody owns has come for this person since the attempt, however much later."""
+    return any(entry.date is None or entry.date >= due.ended_at for entry in unexplained)
 
 
 def _judge(due: Due, finding: Finding, trust: Trust, status: str, now: datetime) -> Verdict:

@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from relay import ledger, reasons, settlement, stages, verdicts, whole_sends
+from relay import ledger, log_reading, reasons, settlement, stages, verdicts, whole_sends
 from relay.models import Attempt, BulkSend, Decision, Recipient, Settlement
 from relay.settlement import NotUnknown, trust_in
 from relay.verdicts import Control, Verdict
@@ -312,3 +312,81 @@ def test_without_any_control_only_a_log_read_whole_proves_an_absence():
     assert read(controls=[], whole=True).complete
     assert not read(controls=[], whole=False).complete
     assert read(controls=[]).near is None
+
+
+# --- What comes late, and what is read twice
+
+
+class _Listing:
+    """A log of these entries, as the client hands it out."""
+
+    def __init__(self, *entries: Delivery) -> None:
+        self.entries = entries
+
+    async def deliveries(self, *, text=None, start=None, end=None):
+        for entry in self.entries:
+            if (text is None or text in entry.recipient) and start <= entry.date < end:
+                yield entry
+
+
+def entry(row: Recipient, link: str, date) -> Delivery:
+    told = {"href": link, "recipient": row.email, "sender": "a@example.com", "subject": "Aviso", "date": date}
+    return Delivery(**told, status="sent", bounce_type="", opens=0, clicks=0)
+
+
+def look(bulk_send: BulkSend, listing: _Listing) -> list[Verdict]:
+    """One look, as `_Pass` makes it, with the log read whole."""
+    batch = claim(bulk_send)
+    controls = verdicts.controls_for(batch)
+    found = settlement._Log(frozenset(due.address for due in batch), controls, whole=True)
+    windows = [window for _text, window in settlement._questions(batch, controls)]
+    asyncio.run(log_reading.read_whole(listing, windows, found.keep))
+    asyncio.run(log_reading.read_about(listing, settlement._late_questions(batch, timezone.now()), found.keep_late))
+    return settlement._settle(batch, found)
+
+
+def one_accepted_one_unknown(bulk_send: BulkSend, ended_at, **fields) -> tuple[Recipient, Recipient]:
+    bulk_send.recipients.update(**fields)
+    lease = ledger.acquire(bulk_send.pk)
+    one, two = ledger.take_turn(lease, [], 2).claimed
+    sent = {"started_at": ended_at - timedelta(seconds=1), "ended_at": ended_at}
+    told = {"from_email": "a@example.com", "subject": "Aviso"}
+    record(lease, outcome(lease, one, "accepted", **sent, **told), outcome(lease, two, "unknown", **sent, **told))
+    ledger.release(lease)
+    return bulk_send.recipients.get(pk=one.id), bulk_send.recipients.get(pk=two.id)
+
+
+@pytest.mark.parametrize("link", ["/d/late", ""])
+@pytest.mark.parametrize("minutes", [3, 25])
+def test_what_the_relay_accepted_minutes_later_keeps_a_row_from_being_sent_again(bulk_send, minutes, link):
+    ended_at = (timezone.now() - timedelta(minutes=31)).replace(microsecond=0)
+    good, lost = one_accepted_one_unknown(bulk_send, ended_at)
+    Recipient.objects.filter(pk=lost.pk).update(looks=2)
+    make_due(lost)
+    shown = entry(good, good.delivery, ended_at)
+    (verdict,) = look(bulk_send, _Listing(shown, entry(lost, link, ended_at + timedelta(minutes=minutes))))
+    assert (verdict.verdict, verdict.reason) == ("unknown", reasons.UNEXPLAINED)
+    assert Recipient.objects.get(pk=lost.pk).state == "unknown"
+
+
+def test_what_was_accepted_later_and_is_known_keeps_nothing_from_being_sent_again(bulk_send):
+    """Another message for the same person, from another bulk send, whose link the ledger has."""
+    ended_at = (timezone.now() - timedelta(minutes=31)).replace(microsecond=0)
+    good, lost = one_accepted_one_unknown(bulk_send, ended_at)
+    later = ended_at + timedelta(minutes=20)
+    other, _unknown = one_accepted_one_unknown(new_bulk_send(2), later)
+    Recipient.objects.filter(pk=other.pk).update(email=lost.email)
+    Recipient.objects.filter(pk=lost.pk).update(looks=2)
+    make_due(lost)
+    listing = _Listing(entry(good, good.delivery, ended_at), entry(lost, other.delivery, later))
+    (verdict,) = look(bulk_send, listing)
+    assert (verdict.verdict, verdict.reason) == ("returned", reasons.ABSENT)
+
+
+def test_one_entry_without_a_link_that_was_read_twice_proves_no_two_messages(bulk_send):
+    ended_at = (timezone.now() - timedelta(seconds=121)).replace(microsecond=0)
+    _good, lost = one_accepted_one_unknown(bulk_send, ended_at, email="ana@example.com")
+    make_due(lost)
+    hidden = entry(lost, "", ended_at)
+    (verdict,) = look(bulk_send, _Listing(hidden, hidden))
+    assert (verdict.verdict, verdict.reason) == ("unknown", reasons.TWO_ALIKE)
