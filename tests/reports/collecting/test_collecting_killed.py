@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import send
 
 from tests.executioner import Ledger
 from tests.installation import Installation
+from tests.reports.collecting.sent import send
 from tests.sandbox import Sandbox
 
 KILLS = int(os.environ.get("REPORT_KILLS", "15"))
