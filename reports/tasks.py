@@ -19,7 +19,7 @@ from task_engines.stopping import stop_event
 
 log = structlog.get_logger(__name__)
 
-# How often a worker looks whether reports have become due by themselves.
+# How often a worker looks whether reports have become due by themselves, and for loads that were cut short.
 DUE_SECONDS = 60.0
 # Jobs that come back by themselves do so no sooner.
 SHORTEST_WAIT = 1.0
@@ -77,7 +77,12 @@ def tick() -> None:
     if time.monotonic() >= _next_look_for_due:
         _next_look_for_due = time.monotonic() + DUE_SECONDS
         request_due()
+        _ask_to_load_all(LoadRequest.State.LOADING)  # whose process may have been killed; else it is told so
     if collector_lease.can_be_taken():
         ask_to_collect()
-    for load_request_id in LoadRequest.objects.filter(state=LoadRequest.State.WAITING).values_list("pk", flat=True):
+    _ask_to_load_all(LoadRequest.State.WAITING)
+
+
+def _ask_to_load_all(state: str) -> None:
+    for load_request_id in LoadRequest.objects.filter(state=state).values_list("pk", flat=True):
         ask_to_load(load_request_id)

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from reports import patience
 from reports.models import GeneratedReport
+from tests.reports.collecting.sent import send
 from tests.sandbox import Sandbox, running_sandbox
 
 
@@ -60,20 +61,6 @@ def new_report() -> Callable[..., GeneratedReport]:
 @pytest.fixture
 def three_sent(sandbox: Sandbox) -> None:
     send(sandbox, 3)
-
-
-def send(sandbox: Sandbox, count: int) -> None:
-    """So many deliveries an hour ago: in every report of today that is asked for now."""
-    sandbox.ask("PUT", "/_sandbox/clock", {"offset_seconds": -3600})
-    for number in range(count):
-        body = {
-            "from_email": "avisos@example.com",
-            "recipients": [{"type": "to", "email": f"persona{number}@example.com"}],
-            "subject": "Hola",
-            "html": "<p>Hola</p>",
-        }
-        sandbox.ask("POST", "/accounts/sandbox/messages", body)
-    sandbox.ask("PUT", "/_sandbox/clock", {"offset_seconds": 0})
 
 
 @pytest.fixture

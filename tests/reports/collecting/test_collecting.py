@@ -17,6 +17,7 @@ from django.db import connection
 from django.utils import timezone
 
 from relay.account import NotConfigured
+from relay_client import parsing
 from reports import asking, collecting, collector_lease, patience, report_files
 from reports.collecting import Collected, NotInError, collect_pending, retry
 from reports.models import GeneratedReport
@@ -202,15 +203,14 @@ def test_a_number_that_another_report_took_from_the_list_leaves_a_report_that_is
 
 
 def test_a_relay_that_numbers_nothing_is_said_to(new_report: New, sandbox: Sandbox, monkeypatch: Any) -> None:
-    from relay_client import parsing
-
     sandbox.faults(reports={"create": ["no_id_after"]})
-    monkeypatch.setattr(parsing, "_report_id", lambda item: None)
     report = new_report()
-    assert counts(collect()) == {"error": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(parsing, "_report_id", lambda item: None)
+        assert counts(collect()) == {"error": 1}
     report.refresh_from_db()
     assert (report.state, report.problem, report.asked_at) == ("ERROR", "no_number", None)
-    monkeypatch.undo()
+    assert counts(again(report)) == {"ready": 1}
 
 
 @pytest.mark.parametrize("fault", ["500", "502_html", "429", "html", "reset", "close", "stall", "truncated"])
@@ -483,25 +483,40 @@ def test_a_link_over_http_to_another_machine_is_not_followed(new_report: New, sa
 
 @pytest.fixture
 def _small_files() -> Iterator[None]:
+    """The kernel lets no file of this process grow beyond 16 MB, as a full disk would not (SQLite's is smaller)."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16 * 1024 * 1024, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_disk_that_takes_no_more(
-    new_report: New, sandbox: Sandbox, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(self: Any, piece: bytes) -> None:
-        raise OSError(28, os.strerror(28))
-
-    monkeypatch.setattr(report_files.PartialFile, "write", full)
+@pytest.mark.usefixtures("_small_files")
+def test_a_file_that_the_kernel_takes_no_more_of(new_report: New, sandbox: Sandbox, settings: Any) -> None:
+    sandbox.faults(reports={"file": "endless"})
     report = new_report()
     assert counts(collect()) == {"error": 1}
     report.refresh_from_db()
+    assert (report.problem, report.problem_params) == ("disk", {"detail": "File too large"})
+    assert files(settings.ATTACHMENTS_ROOT) == []
+    sandbox.faults()
+    assert counts(again(report)) == {"ready": 1}
+
+
+@pytest.mark.parametrize("step", ["write", "complete", "put_in_place"])
+def test_a_disk_that_is_full_at_any_moment(
+    step: str, new_report: New, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> None:
+        raise OSError(28, os.strerror(28))
+
+    report = new_report()
+    with monkeypatch.context() as patch:
+        patch.setattr(report_files.PartialFile, step, full)
+        assert counts(collect()) == {"error": 1}
+    report.refresh_from_db()
     assert (report.problem, report.problem_params) == ("disk", {"detail": "No space left on device"})
     assert files(settings.ATTACHMENTS_ROOT) == []
-    monkeypatch.undo()
-    # The settings of the test were undone with it.
+    assert counts(again(report)) == {"ready": 1}
 
 
 def test_a_place_where_no_folder_can_be_made(new_report: New, settings: Any, tmp_path: Path) -> None:
@@ -651,9 +666,6 @@ def test_killed_between_the_name_of_the_file_and_the_commit_it_is_fetched_again(
     new_report: New, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = report_files.PartialFile.put_in_place
-
-    class Killed(BaseException):
-        pass
 
     def put_and_die(self: Any) -> None:
         honest(self)

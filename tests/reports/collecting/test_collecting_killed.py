@@ -3,6 +3,7 @@
 REPORT_KILLS=50 for a longer run.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import send
 
 from tests.executioner import Ledger
 from tests.installation import Installation
+from tests.reports.collecting.sent import send
 from tests.sandbox import Sandbox
 
 KILLS = int(os.environ.get("REPORT_KILLS", "15"))
@@ -85,8 +86,14 @@ def victims(installation: Installation) -> Iterator[Victims]:
     victims.end()
 
 
+@pytest.fixture
+def ledger(installation: Installation) -> Iterator[Ledger]:
+    with contextlib.closing(Ledger(installation.environment)) as ledger:
+        yield ledger
+
+
 def test_killed_at_random_points_each_report_is_asked_for_once_and_whole(
-    installation: Installation, sandbox: Sandbox, victims: Victims
+    installation: Installation, sandbox: Sandbox, victims: Victims, ledger: Ledger
 ) -> None:
     chance = random.Random(KILLS)
     send(sandbox, 5)
@@ -95,7 +102,6 @@ def test_killed_at_random_points_each_report_is_asked_for_once_and_whole(
     assert made.code == 0, made.errors
     # Every step takes a while, so that there is something to interrupt.
     sandbox.faults(latency_ms=120, latency_spread_ms=100)
-    ledger = Ledger(installation.environment)
     kills: list[str] = []
     deadline = time.monotonic() + 60 + KILLS * 12
 

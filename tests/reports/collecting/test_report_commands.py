@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import send
 
 from tests.installation import Installation, Result
+from tests.reports.collecting.sent import send
 from tests.sandbox import Sandbox
 
 TODAY = datetime.now(UTC).date()

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from conftest import send
 
 from tests.executioner import Ledger
 from tests.installation import Installation
+from tests.reports.collecting.sent import send
 from tests.sandbox import Sandbox
 
 ENGINES = ["db", "procrastinate"] if os.environ.get("USE_SQLITE") == "0" else ["db"]
