@@ -44,6 +44,7 @@ class Installation:
             "DEBUG": "True",
             "PATH": os.environ["PATH"],
             "ATTACHMENTS_ROOT": str(folder / "attachments"),
+            "REPORTS_TIMER_LOCK_PATH": str(folder / "timer.lock"),
             **environment,
         }
 

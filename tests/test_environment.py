@@ -367,8 +367,8 @@ def test_every_default_is_checked_here():
 
 
 def test_looks_that_end_too_soon_are_for_a_sandbox_only(read):
+    with pytest.raises(EnvironmentProblem, match="RELAY_SETTLEMENT_LOOKS must end with 300"):
+        read(DEBUG="True", RELAY_SETTLEMENT_LOOKS="1,2,299")
     assert read(DEBUG="True", RELAY_SETTLEMENT_LOOKS="1,300").relay_settlement_looks == (1, 300)
     here = read(DEBUG="True", RELAY_SETTLEMENT_LOOKS="1,2,3", DOPPLER_RELAY_BASE_URL="http://127.0.0.1:8025/")
     assert here.relay_settlement_looks == (1, 2, 3)
-    with pytest.raises(EnvironmentProblem, match="RELAY_SETTLEMENT_LOOKS must end with 300"):
-        read(DEBUG="True", RELAY_SETTLEMENT_LOOKS="1,2,299")
