@@ -98,7 +98,7 @@ def _known(cursor: CursorWrapper, says: "Dialect", expected: Expected) -> tuple[
     if says is SQLITE or _one(cursor, _MORE_THAN, [most, *period, most + 1]):
         return None, range(0)
     known = bytearray((_BITS + 1) >> 3)
-    with cursor.db.wrap_database_errors, cursor.copy(_KEYS, period) as copy:
+    with cursor.db.wrap_database_errors, cursor.copy(_KEYS.format(*period)) as copy:
         copy.set_types(["bytea", "bigint"])
         for key, second in copy.rows():
             bit = (hash(key) ^ second) & _BITS
@@ -247,9 +247,10 @@ _MORE_THAN = (
     "SELECT count(*) > %s FROM"
     " (SELECT 1 FROM reports_deliveries WHERE sent_at >= %s AND sent_at < %s LIMIT %s) AS found"
 )
+# Moments as we write them are digits and signs; and with DEBUG Django's COPY takes no parameters.
 _KEYS = (
     "COPY (SELECT key, extract(epoch FROM sent_at)::bigint FROM reports_deliveries"
-    " WHERE sent_at >= %s AND sent_at < %s) TO STDOUT (FORMAT BINARY)"
+    " WHERE sent_at >= '{}' AND sent_at < '{}') TO STDOUT (FORMAT BINARY)"
 )
 
 _LIST = ", ".join(COLUMNS)

@@ -41,10 +41,10 @@ def text_of(rows: Iterable[Sequence[str]], header: Sequence[str] = HEADER) -> st
 
 
 def new_report(
-    rows: Iterable[Sequence[str]] = (), *, made: int = 0, content: bytes | None = None, **fields: Any
+    told: Iterable[Sequence[str]] = (), *, made: int = 0, content: bytes | None = None, **fields: Any
 ) -> GeneratedReport:
     """READY, made at `made` o'clock on the day after DAY; `content` instead of `rows` where bytes matter."""
-    written = text_of(rows).encode() if content is None else content
+    written = text_of(told).encode() if content is None else content
     name = f"reports/report-{next(_numbers)}.csv"
     path = Path(settings.ATTACHMENTS_ROOT, name)
     path.parent.mkdir(parents=True, exist_ok=True)
