@@ -21,7 +21,7 @@ from tests.installation import Installation
 from tests.reports.collecting.sent import send
 from tests.sandbox import Sandbox
 
-KILLS = int(os.environ.get("REPORT_KILLS", "15"))
+KILLS = int(os.environ.get("REPORT_KILLS", "6"))
 
 # Half of them are of one period: a lost request of theirs must not be taken for another's.
 MAKE = """
