@@ -20,6 +20,9 @@ from reports.models import GeneratedReport
 
 FOLDER = "reports"
 _PARTIAL = re.compile(r"\.[a-z]+_[0-9-]{10}_[0-9-]{10}_[0-9a-f-]{36}\.csv\.([0-9a-f]{32})\.part", re.ASCII)
+# What `reports.rejects` was writing. Nobody knows whose load goes on, so it must have been left alone for a day.
+_PARTIAL_REJECTS = re.compile(r"\..+\.rejects\.csv\.[a-z0-9_]{8}", re.ASCII)
+DAY_SECONDS = 86_400.0
 
 
 def name_of(report: GeneratedReport) -> str:
@@ -86,12 +89,13 @@ def leftovers(older_than_seconds: float) -> Iterator[Path]:
         return
     with os.scandir(folder) as entries:
         for entry in entries:
-            if _PARTIAL.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+            rejects = _PARTIAL_REJECTS.fullmatch(entry.name)
+            if (rejects or _PARTIAL.fullmatch(entry.name)) and entry.is_file(follow_symlinks=False):
                 try:
                     age = time.time() - entry.stat(follow_symlinks=False).st_mtime
                 except FileNotFoundError:
                     continue  # its writer is done with it
-                if age > older_than_seconds:
+                if age > max(older_than_seconds, DAY_SECONDS if rejects else 0.0):
                     yield Path(entry.path)
 
 
