@@ -36,7 +36,7 @@ from relay.dialects import now_plus as _now_plus
 from relay.dialects import sqlite_datetime as _sqlite_datetime
 from relay.explained import Explained
 from relay.models import Attempt, BulkSend, Lease, Recipient
-from relay.whole_sends import exclude_leftovers_of_cancelled
+from relay.whole_sends import exclude_leftovers_of_cancelled, lock_status
 
 State = Recipient.State
 _ROWS_PER_STATEMENT = 500
@@ -63,6 +63,7 @@ class HeldLease:
     clock_monotonic: float
     deadline: float  # monotonic; counted from before the renewal was asked for, hence never too late
     cursor: int = 0  # rows up to here have been looked at
+    given_back: bool = False  # as far as we know: the commit may have failed, or been made without our hearing of it
 
     def now(self) -> datetime:
         """The time by the database's clock."""
@@ -148,12 +149,26 @@ def heartbeat(lease: HeldLease, *, calls_in_flight: int, calls_per_second: float
 
 
 def release(lease: HeldLease) -> None:
-    """Ends the lease. All its outcomes are recorded, so what is still `sending` under it never left: back it goes."""
+    """Ends the lease. All its outcomes are recorded, so what is still `sending` under it never left: back it goes.
+
+    Whoever was not told that this was committed may ask again.
+    """
     with transaction.atomic():
-        _fence(lease)
+        status = lock_status(lease.bulk_send_id)
+        try:
+            _fence(lease)
+        except LeaseLost:
+            if lease.given_back and not _has_rows(lease):
+                return  # it was committed; or taken over since, and then nothing is ours to give back either
+            raise
+        lease.given_back = True
         _return_untouched(lease)
         Lease.objects.filter(pk=lease.id).update(released_at=Now(), calls_in_flight=0, calls_per_second=0)
-    exclude_leftovers_of_cancelled(lease.bulk_send_id)
+        exclude_leftovers_of_cancelled(lease.bulk_send_id, status)
+
+
+def _has_rows(lease: HeldLease) -> bool:
+    return Recipient.objects.filter(bulk_send_id=lease.bulk_send_id, state=State.SENDING, lease_id=lease.id).exists()
 
 
 def _fence(lease: HeldLease) -> tuple[str, int | None]:
@@ -176,6 +191,7 @@ def _fence(lease: HeldLease) -> tuple[str, int | None]:
 def put_back(lease: HeldLease, recipient_ids: Sequence[int]) -> None:
     """What was claimed and will not be called by us: others may, at once. Nothing of it may have left."""
     with transaction.atomic():
+        status = lock_status(lease.bulk_send_id)
         _fence(lease)
         with connection.cursor() as cursor:
             cursor.execute(
@@ -183,7 +199,7 @@ def put_back(lease: HeldLease, recipient_ids: Sequence[int]) -> None:
                 f" WHERE id IN ({_ids()}) AND state = 'sending' AND lease_id = %s",
                 [json.dumps(list(recipient_ids)), lease.id],
             )
-    exclude_leftovers_of_cancelled(lease.bulk_send_id)
+        exclude_leftovers_of_cancelled(lease.bulk_send_id, status)
 
 
 def _return_untouched(lease: HeldLease) -> None:
@@ -202,17 +218,31 @@ Describe = Callable[[int, str, Mapping[str, str]], tuple[str, str]]
 
 def take_over_expired(describe: Describe) -> int:
     """Turns what lost workers held into `unknown`; returns how many rows. Safe to run anywhere at any time."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT DISTINCT bulk_send_id FROM relay_lease WHERE released_at IS NULL AND expires_at <= {_now()}", []
+        )
+        found = cursor.fetchall()
+    return sum(_take_over_of(bulk_send_id, describe) for (bulk_send_id,) in found)
+
+
+def _take_over_of(bulk_send_id: int, describe: Describe) -> int:
     with transaction.atomic():
+        # Every worker comes here every few seconds: none waits while one bulk send is being cancelled, say.
+        status = lock_status(bulk_send_id, waits=False)
+        if status is None:
+            return 0
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT id, bulk_send_id FROM relay_lease"
-                f" WHERE released_at IS NULL AND expires_at <= {_now()}" + _lock("UPDATE SKIP LOCKED"),
-                [],
+                "SELECT id FROM relay_lease"
+                f" WHERE bulk_send_id = %s AND released_at IS NULL AND expires_at <= {_now()}"
+                + _lock("UPDATE SKIP LOCKED"),
+                [bulk_send_id],
             )
             expired = cursor.fetchall()
-        lost = sum(_take_over(lease_id, bulk_send_id, describe) for lease_id, bulk_send_id in expired)
-    for bulk_send_id in {lease[1] for lease in expired}:
-        exclude_leftovers_of_cancelled(bulk_send_id)
+        lost = sum(_take_over(lease_id, bulk_send_id, describe) for (lease_id,) in expired)
+        # Also those that the lost workers had recorded as come back.
+        exclude_leftovers_of_cancelled(bulk_send_id, status)
     return lost
 
 

@@ -19,6 +19,12 @@ from task_engines.stopping import stop_event
 
 log = structlog.get_logger(__name__)
 
+# While a bulk send waits for rows that came back, a worker looks through all of it so often: what should be found by
+# then and was not, waits no longer.
+LOOK_AGAIN_SECONDS = 30.0
+# A job that is due so little later than the one asked for will do: two processes never reckon the same hour.
+LEEWAY_SECONDS = 5.0
+
 # What this process keeps of a bulk send from one turn to the next.
 _courses: dict[int, Course] = {}
 
@@ -59,8 +65,12 @@ async def settle() -> None:
 
 
 def request_sending(bulk_send_id: int, *, in_seconds: float = 0.0) -> None:
-    """A worker shall send from it; once, however often it is asked for. Queued with the caller's transaction."""
-    if engine().waits(send, bulk_send_id):
+    """A worker shall send from it by then; once, however often it is asked for. Queued with the caller's transaction.
+
+    A job that is due later does not count: it may wait for the one row that comes back in an hour, others are due now.
+    """
+    in_seconds = max(0.0, in_seconds)
+    if engine().waits(send, bulk_send_id, within=in_seconds + min(in_seconds, LEEWAY_SECONDS)):
         return
     job = send.using(run_after=timezone.now() + timedelta(seconds=in_seconds)) if in_seconds else send
     job.enqueue(bulk_send_id)
@@ -75,11 +85,19 @@ def tick() -> None:
     stages.start_due()
     stages.lift_pauses()
     for bulk_send_id in BulkSend.objects.open_to_workers().values_list("pk", flat=True):
-        request_sending(bulk_send_id)
+        _see_that_it_goes_on(bulk_send_id)
     if verdicts.looks_are_due(None):
         _request_settlement()
 
 
+def _see_that_it_goes_on(bulk_send_id: int) -> None:
+    """A job now, unless one waits already and all that is known to be left comes back later: ticks are many."""
+    due_in = stages.next_due_in(bulk_send_id)
+    rests = due_in is not None and due_in > 0 and engine().waits(send, bulk_send_id)
+    request_sending(bulk_send_id, in_seconds=min(due_in or 0.0, LOOK_AGAIN_SECONDS) if rests else 0.0)
+
+
 def _request_settlement(*, in_seconds: float = 0.0) -> None:
+    # Whenever the one that waits is due: it waits no longer than the relay's log is to be left alone.
     if not engine().waits(settle):
         settle.using(run_after=timezone.now() + timedelta(seconds=in_seconds)).enqueue()

@@ -40,13 +40,22 @@ def refused_by_code(bulk_send_id: int) -> dict[str, int]:
     return dict(refused.values_list("reason_detail").annotate(n=Count("pk")))
 
 
-def exclude_leftovers_of_cancelled(bulk_send_id: int) -> None:
-    """Rows that came back after the cancellation go the way of the others."""
-    with transaction.atomic():
-        # Locked: a cancellation that is just being committed has not seen the rows that came back.
-        bulk_send = BulkSend.objects.select_for_update().only("status").get(pk=bulk_send_id)
-        if bulk_send.status == BulkSend.Status.CANCELLED:
-            _exclude(bulk_send_id, reasons.CANCELLED)
+def lock_status(bulk_send_id: int, *, waits: bool = True) -> str | None:
+    """Until the transaction ends nobody else cancels it, or gives rows back to it.
+
+    None: somebody does, and it was not to be waited for. Whoever also locks leases or recipients locks this first.
+    """
+    locked = BulkSend.objects.select_for_update(no_key=True, skip_locked=not waits).filter(pk=bulk_send_id)
+    return locked.values_list("status", flat=True).first()
+
+
+def exclude_leftovers_of_cancelled(bulk_send_id: int, status: str | None) -> None:
+    """Rows that came back after the cancellation go the way of the others; in the transaction that brought them back.
+
+    `status` is what `lock_status` said in it: a cancellation that is just being committed has not seen those rows.
+    """
+    if status == BulkSend.Status.CANCELLED:
+        _exclude(bulk_send_id, reasons.CANCELLED)
 
 
 def _exclude(bulk_send_id: int, reason: str) -> int:

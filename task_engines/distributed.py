@@ -7,6 +7,7 @@ left undone is known elsewhere. Return values and tracebacks are not kept; a job
 import asyncio
 import signal
 from collections.abc import Sequence
+from datetime import timedelta
 from inspect import iscoroutinefunction
 from typing import Any
 
@@ -17,6 +18,7 @@ from django.db.models import Max, Min, Q
 from django.tasks import Task, TaskContext, TaskResult, TaskResultStatus
 from django.tasks.backends.base import BaseTaskBackend
 from django.tasks.exceptions import TaskResultDoesNotExist
+from django.utils import timezone
 from django.utils.json import normalize_json
 from django.utils.module_loading import import_string
 from procrastinate import App, JobContext
@@ -88,9 +90,14 @@ class ProcrastinateBackend(BaseTaskBackend):
         except (ProcrastinateJob.DoesNotExist, ValueError) as error:
             raise TaskResultDoesNotExist(result_id) from error
 
-    def waits(self, task: Task[..., Any], *args: Any) -> bool:
+    def waits(self, task: Task[..., Any], *args: Any, within: float | None = None) -> bool:
         wanted = normalize_json({"path": task.module_path, "args": args, "kwargs": {}})
-        return ProcrastinateJob.objects.filter(status="todo", task_name=JOB, args=wanted).exists()
+        found = ProcrastinateJob.objects.filter(status="todo", task_name=JOB, args=wanted)
+        if within is not None:
+            # By this host's clock, like the hours that jobs are given.
+            until = timezone.now() + timedelta(seconds=within)
+            found = found.filter(Q(scheduled_at=None) | Q(scheduled_at__lte=until))
+        return found.exists()
 
     def requeue_lost(self) -> int:
         jobs = _jobs()

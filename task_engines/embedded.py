@@ -11,13 +11,15 @@ from typing import Any
 
 import structlog
 from django.db import DatabaseError, connection, transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.tasks import Task, TaskResultStatus
+from django.utils import timezone
 from django.utils.crypto import get_random_string
 from django.utils.json import normalize_json
 from django_tasks_db.backend import DatabaseBackend
 from django_tasks_db.management.commands.db_worker import Worker
-from django_tasks_db.models import DBTaskResult
+from django_tasks_db.models import DBTaskResult, get_date_max
 
 from task_engines import stopping
 from task_engines.models import EmbeddedWorker
@@ -50,8 +52,12 @@ class MainThreadTask(Task[..., Any]):
 class EmbeddedBackend(DatabaseBackend):
     task_class = MainThreadTask
 
-    def waits(self, task: Task[..., Any], *args: Any) -> bool:
+    def waits(self, task: Task[..., Any], *args: Any, within: float | None = None) -> bool:
         found = DBTaskResult.objects.filter(status=TaskResultStatus.READY, task_path=task.module_path)
+        if within is not None:
+            # The end of time is how the library says «at once». By its clock: this host's, not the database's.
+            until = timezone.now() + timedelta(seconds=within)
+            found = found.filter(Q(run_after=get_date_max()) | Q(run_after__lte=until))
         return found.filter(args_kwargs=normalize_json({"args": args, "kwargs": {}})).exists()
 
     def requeue_lost(self) -> int:

@@ -7,8 +7,8 @@ from django.tasks import Task, task_backends
 
 
 class Engine(Protocol):
-    def waits(self, task: Task[..., Any], *args: Any) -> bool:
-        """Whether this very job is queued and not begun."""
+    def waits(self, task: Task[..., Any], *args: Any, within: float | None = None) -> bool:
+        """Whether this very job is queued and not begun: whenever it is due, or due in so many seconds or sooner."""
 
     def requeue_lost(self) -> int:
         """Queues again what killed workers had begun; returns how many jobs."""

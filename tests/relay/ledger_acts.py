@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from relay import ledger, reasons
@@ -54,3 +54,7 @@ def describe(bulk_send_id, email, variables):
 
 def counts(bulk_send: BulkSend) -> dict[str, int]:
     return {state: count for state, count in bulk_send.recipients.counts().items() if count}
+
+
+def connection_lost(*_args) -> None:
+    raise OperationalError("server closed the connection")

@@ -167,3 +167,72 @@ def test_rows_returned_while_a_cancellation_commits_are_excluded():
             time.sleep(0.3)  # it is through, or waits for us
         released.result(timeout=30)
     assert counts(bulk_send) == {"excluded": 10}
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_a_cancellation_waits_for_rows_that_are_coming_back():
+    needs_postgresql()
+    bulk_send = new_bulk_send(10)
+    lease = ledger.acquire(bulk_send.pk)
+    rows_claimed(lease, 4)
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            ledger.release(lease)
+            cancelled = pool.submit(in_threads, lambda: whole_sends.cancel(bulk_send))
+            wait_for_a_lock()
+        assert cancelled.result(timeout=30) == [10]
+    assert counts(bulk_send) == {"excluded": 10}
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_nobody_waits_to_take_over_while_a_bulk_send_is_being_cancelled():
+    needs_postgresql()
+    bulk_send, other = new_bulk_send(10), new_bulk_send(5)
+    for one in (bulk_send, other):
+        lease = ledger.acquire(one.pk)
+        rows_claimed(lease, 4)
+        let_expire(lease)
+    with transaction.atomic():
+        whole_sends.cancel(bulk_send)
+        assert in_threads(lambda: ledger.take_over_expired(describe)) == [4]
+    assert counts(other) == {"unknown": 4, "pending": 1}
+    assert ledger.take_over_expired(describe) == 4
+    assert counts(bulk_send) == {"unknown": 4, "excluded": 6}
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_all_that_can_happen_to_a_bulk_send_at_once_neither_blocks_nor_leaves_anything():
+    """A deadlock would be an error of one of them."""
+    needs_postgresql()
+    for _ in range(8):
+        bulk_send = new_bulk_send(200)
+        leases = [ledger.acquire(bulk_send.pk) for _ in range(5)]
+        claimed = [ledger.take_turn(lease, [], 10).claimed for lease in leases]
+        for lease in leases[3:]:
+            let_expire(lease)
+        together = threading.Barrier(6)
+
+        def give_back(lease, rows, together=together):
+            together.wait(timeout=30)
+            record(lease, *(outcome(lease, row, "pending", retry_in=0.0) for row in rows[:5]))
+            ledger.put_back(lease, [row.id for row in rows[5:8]])
+            ledger.release(lease)
+
+        def cancel(bulk_send=bulk_send, together=together):
+            together.wait(timeout=30)
+            whole_sends.cancel(bulk_send)
+
+        def take_over(together=together):
+            together.wait(timeout=30)
+            ledger.take_over_expired(describe)
+
+        works = [
+            lambda lease=lease, rows=rows: give_back(lease, rows)
+            for lease, rows in zip(leases[:3], claimed[:3], strict=True)
+        ]
+        in_threads(*works, cancel, take_over, take_over)
+        ledger.take_over_expired(describe)  # both may have passed over what the others had locked
+        assert counts(bulk_send) == {"unknown": 20, "excluded": 180}

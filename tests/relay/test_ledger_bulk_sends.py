@@ -3,13 +3,23 @@
 from datetime import timedelta
 
 import pytest
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from relay import decisions, ledger, reasons, stages, whole_sends
 from relay.decisions import Actor
-from relay.models import BulkSend, WrongState
-from tests.relay.ledger_acts import HOUR, counts, describe, let_come_due, let_expire, outcome, record, rows_claimed
+from relay.models import BulkSend, Lease, WrongState
+from tests.relay.ledger_acts import (
+    HOUR,
+    connection_lost,
+    counts,
+    describe,
+    let_come_due,
+    let_expire,
+    outcome,
+    record,
+    rows_claimed,
+)
 from tests.relay.rows import new_bulk_send
 
 pytestmark = pytest.mark.django_db
@@ -46,6 +56,43 @@ def test_rows_returned_after_a_cancellation_by_a_lost_worker_are_excluded_too(le
     let_expire(lease)
     ledger.take_over_expired(describe)
     assert counts(bulk_send) == {"unknown": 2, "excluded": 8}
+
+
+def act_release(lease, claimed):
+    ledger.release(lease)
+
+
+def act_put_back(lease, claimed):
+    ledger.put_back(lease, [row.id for row in claimed])
+
+
+def act_take_over(lease, claimed):
+    let_expire(lease)
+    ledger.take_over_expired(describe)
+
+
+@pytest.mark.parametrize(
+    ("act", "then"),
+    [
+        (act_release, {"excluded": 10}),
+        (act_put_back, {"excluded": 10}),
+        (act_take_over, {"unknown": 2, "excluded": 8}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_who_dies_while_rows_come_back_to_a_cancelled_one_leaves_all_to_do(lease, bulk_send, monkeypatch, act, then):
+    """They come back and are excluded in one commit: else nobody would look at them any more."""
+    claimed = ledger.take_turn(lease, [], 3).claimed
+    whole_sends.cancel(bulk_send)
+    record(lease, outcome(lease, claimed.pop(0), "pending"))
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "exclude_leftovers_of_cancelled", connection_lost)
+        with pytest.raises(OperationalError):
+            act(lease, claimed)
+    assert counts(bulk_send) == {"sending": 2, "pending": 1, "excluded": 7}
+    assert Lease.objects.get().released_at is None
+    act(lease, claimed)
+    assert counts(bulk_send) == then
 
 
 def test_what_cannot_be_cancelled_excludes_nothing(bulk_send):

@@ -4,13 +4,13 @@ import time
 from datetime import timedelta
 
 import pytest
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from relay import ledger
 from relay.ledger import LeaseLost
 from relay.models import Attempt, Lease, Recipient
-from tests.relay.ledger_acts import counts, describe, let_expire, outcome, record, rows_claimed
+from tests.relay.ledger_acts import connection_lost, counts, describe, let_expire, outcome, record, rows_claimed
 from tests.relay.rows import new_bulk_send
 
 pytestmark = pytest.mark.django_db
@@ -119,11 +119,32 @@ def test_late_outcomes_leave_the_attempts_unknown(lease, bulk_send):
     assert [attempt.outcome for attempt in Attempt.objects.all()] == ["unknown"] * 3
 
 
-@pytest.mark.parametrize("act", ACTS, ids=lambda act: act.__name__)
+@pytest.mark.parametrize("act", [act_heartbeat, act_claim, act_record], ids=lambda act: act.__name__)
 def test_a_released_lease_is_over(lease, act):
     ledger.release(lease)
     with pytest.raises(LeaseLost), transaction.atomic():
         act(lease, [])
+
+
+def test_a_release_whose_commit_was_not_confirmed_can_be_repeated(lease, bulk_send):
+    rows_claimed(lease, 3)
+    ledger.release(lease)
+    before = list(bulk_send.recipients.order_by("row").values()), list(Lease.objects.values())
+    ledger.release(lease)
+    assert (list(bulk_send.recipients.order_by("row").values()), list(Lease.objects.values())) == before
+
+
+def test_a_release_that_was_not_committed_and_then_taken_over_leaves_what_was_written(lease, bulk_send, monkeypatch):
+    rows_claimed(lease, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "exclude_leftovers_of_cancelled", connection_lost)
+        with pytest.raises(OperationalError):
+            ledger.release(lease)
+    assert counts(bulk_send) == {"sending": 3, "pending": 7}
+    let_expire(lease)
+    assert ledger.take_over_expired(describe) == 3
+    ledger.release(lease)
+    assert counts(bulk_send) == {"unknown": 3, "pending": 7}
 
 
 def test_a_release_returns_what_was_not_touched_and_keeps_what_was_recorded(lease, bulk_send):
