@@ -7,11 +7,22 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connections
+from django.db import Error, InterfaceError, InternalError, OperationalError, connections
 
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 0.5
+
+# PostgreSQL says so of connections that a new one replaces, and Django knows them as InternalError only: the server is
+# a standby now (after a failover), or it ended a transaction that took too long.
+_ENDED = {"25006", "25P03", "25P04"}
+
+
+def is_away(error: Error) -> bool:
+    """The database cannot be reached, or this connection serves no more: closed and tried again, it may do."""
+    if isinstance(error, InternalError):
+        return getattr(error.__cause__, "sqlstate", None) in _ENDED
+    return isinstance(error, OperationalError | InterfaceError)
 
 
 class Books:
@@ -37,7 +48,9 @@ class Books:
         while True:
             try:
                 return await self._run(work, *args, **kwargs)
-            except (OperationalError, InterfaceError) as error:
+            except Error as error:
+                if not is_away(error):
+                    raise
                 now = time.monotonic()
                 away_since = away_since or now
                 if now > away_since + 2 * settings.RELAY_LEASE_SECONDS:

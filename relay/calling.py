@@ -15,10 +15,10 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
+from django.db import Error
 
 from relay import ledger, pacing, quotas, rates, reasons, stages
-from relay.books import Books
+from relay.books import Books, is_away
 from relay.composing import Composed, Composer
 from relay.halts import Halt, halt_for
 from relay.lease_alarm import LeaseAlarm
@@ -185,7 +185,9 @@ class Worker:
             if self.outcomes:
                 await self.books(ledger.take_turn, self.lease, self.outcomes, 0)
             await self.books(ledger.release, self.lease)
-        except (ledger.LeaseLost, OperationalError, InterfaceError) as error:
+        except (ledger.LeaseLost, Error) as error:
+            if isinstance(error, Error) and not is_away(error):
+                raise
             log.warning("lease_not_released", lease=self.lease.id, error=type(error).__name__)
 
     # The callers

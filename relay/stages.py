@@ -50,10 +50,14 @@ def left_by_others(bulk_send_id: int) -> Left:
         return Left.NOTHING
     # Asked before the rows: who ends in between has returned his rows by then.
     workers = Lease.objects.filter(bulk_send_id=bulk_send_id, released_at=None).exists()
-    due = Q(not_before=None) | Q(not_before__lte=Now())
-    if _reachable(bulk_send_id).filter(due, state=State.PENDING).exists():
+    if _can_go_now(bulk_send_id):
         return Left.ROWS
     return Left.WORKERS if workers else Left.NOTHING
+
+
+def _can_go_now(bulk_send_id: int) -> bool:
+    due = Q(not_before=None) | Q(not_before__lte=Now())
+    return _reachable(bulk_send_id).filter(due, state=State.PENDING).exists()
 
 
 def _reachable(bulk_send_id: int) -> RecipientQuerySet:
@@ -64,27 +68,38 @@ def _reachable(bulk_send_id: int) -> RecipientQuerySet:
 
 
 def judge_first_slice(bulk_send_id: int) -> bool:
-    """When all of the first slice has been called: lets the rest go, or pauses the bulk send. True: the rest may go."""
+    """When all of the first slice has been called: lets the rest go, or pauses the bulk send. True: the rest may go.
+
+    Also when it had been let go before, by another worker or by a call whose commit was not confirmed.
+    """
     with transaction.atomic():
         bulk_send = BulkSend.objects.select_for_update().get(pk=bulk_send_id)
-        if bulk_send.slice_ends_at_row is None or bulk_send.status != BulkSend.Status.SENDING:
+        if bulk_send.status != BulkSend.Status.SENDING:
             return False
-        counts = _reachable(bulk_send_id).counts()
-        if counts[State.PENDING] or counts[State.SENDING]:
-            return False
-        bad = counts[State.REFUSED] + counts[State.UNKNOWN]
-        outcomes = bad + counts[State.ACCEPTED]
-        if bad > bulk_send.first_slice_max_refused * outcomes:
-            told: dict[str, Any] = {
-                "outcomes": outcomes,
-                "refused": counts[State.REFUSED],
-                "unknown": counts[State.UNKNOWN],
-            }
-            bulk_send.pause(reasons.FIRST_SLICE, **told)
-            return False
-        bulk_send.slice_ends_at_row = None
-        bulk_send.save(update_fields=["slice_ends_at_row"])
-        return True
+        if bulk_send.slice_ends_at_row is not None:
+            return _judge(bulk_send)
+    # Unlocked: it looks through all rows. Those that come back later do not count: a drain that went on for them would
+    # find nothing, again and again.
+    return _can_go_now(bulk_send_id)
+
+
+def _judge(bulk_send: BulkSend) -> bool:
+    counts = _reachable(bulk_send.pk).counts()
+    if counts[State.PENDING] or counts[State.SENDING]:
+        return False
+    bad = counts[State.REFUSED] + counts[State.UNKNOWN]
+    outcomes = bad + counts[State.ACCEPTED]
+    if bad > bulk_send.first_slice_max_refused * outcomes:
+        told: dict[str, Any] = {
+            "outcomes": outcomes,
+            "refused": counts[State.REFUSED],
+            "unknown": counts[State.UNKNOWN],
+        }
+        bulk_send.pause(reasons.FIRST_SLICE, **told)
+        return False
+    bulk_send.slice_ends_at_row = None
+    bulk_send.save(update_fields=["slice_ends_at_row"])
+    return True
 
 
 def start_due() -> list[int]:

@@ -277,3 +277,37 @@ def test_a_missed_hour_goes_by_the_clock_of_the_database(settings, monkeypatch):
     ahead = timezone.now() + timedelta(days=1)
     monkeypatch.setattr(timezone, "now", lambda: ahead)
     assert stages.start_due() == [late.pk]
+
+
+# --- The first slice
+
+
+def test_who_was_not_told_that_the_first_slice_passed_hears_it_when_asking_again():
+    """And does not end before the rest of the file."""
+    bulk_send = new_bulk_send(4, first_slice=2, slice_ends_at_row=3)
+    lease = ledger.acquire(bulk_send.pk)
+    record(lease, *(outcome(lease, claimed) for claimed in ledger.take_turn(lease, [], 4).claimed))
+    ledger.release(lease)
+    assert counts(bulk_send) == {"accepted": 2, "pending": 2}
+    assert stages.judge_first_slice(bulk_send.pk)
+    assert stages.judge_first_slice(bulk_send.pk)
+    bulk_send.recipients.filter(state="pending").update(not_before=timezone.now() + HOUR)
+    assert not stages.judge_first_slice(bulk_send.pk)
+
+
+def test_a_bad_first_slice_is_bad_however_often_it_is_judged():
+    bulk_send = new_bulk_send(4, first_slice=2, slice_ends_at_row=3)
+    lease = ledger.acquire(bulk_send.pk)
+    record(lease, *(outcome(lease, claimed, "refused") for claimed in ledger.take_turn(lease, [], 4).claimed))
+    ledger.release(lease)
+    assert not stages.judge_first_slice(bulk_send.pk)
+    assert not stages.judge_first_slice(bulk_send.pk)
+    bulk_send.refresh_from_db()
+    assert (bulk_send.status, bulk_send.reason) == ("paused", reasons.FIRST_SLICE)
+
+
+@pytest.mark.parametrize(("row_state", "more"), [("pending", True), ("excluded", False)])
+def test_without_a_first_slice_only_rows_that_are_left_let_a_drain_go_on(row_state, more):
+    bulk_send = new_bulk_send(1)
+    bulk_send.recipients.update(state=row_state, reason="" if row_state == "pending" else reasons.CANCELLED)
+    assert stages.judge_first_slice(bulk_send.pk) is more

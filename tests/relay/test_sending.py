@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
-from django.db import DataError, OperationalError, connection
+from django.db import DataError, InternalError, OperationalError, connection
 
 from relay import ledger, sending
 from relay.calling import Progress, Tally
 from relay.composing import Composer
-from relay.ledger import LeaseLost
+from relay.ledger import HeldLease, LeaseLost
 from relay.lost_workers import take_over_expired
 from relay.models import Attempt, BulkSend, Lease, Recipient
 from tests.sandbox import Sandbox
@@ -161,6 +162,36 @@ def test_a_message_that_cannot_be_composed_ends_the_drain_and_calls_nobody(
         drain(bulk_send)
     assert set(state_of(bulk_send).values()) == {"pending"}
     assert sandbox.stats()["calls"] == 0
+
+
+def standby() -> InternalError:
+    error = InternalError("cannot execute UPDATE in a read-only transaction")
+    error.__cause__ = psycopg.errors.ReadOnlySqlTransaction()
+    return error
+
+
+def test_a_database_that_is_away_at_the_end_leaves_the_lease_to_a_take_over(
+    bulk_send: BulkSend, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    """And hides nothing: what was sent is recorded, what became of the drain is told."""
+    settings.RELAY_LEASE_SECONDS = 1
+
+    def away(lease: HeldLease) -> None:
+        raise standby()
+
+    monkeypatch.setattr(ledger, "release", away)
+    assert drain(bulk_send).accepted == 200
+    assert Lease.objects.filter(released_at=None).count() == 0  # taken over by the drain itself, without any row
+    assert set(state_of(bulk_send).values()) == {"accepted"}
+
+
+def test_another_internal_error_at_the_end_is_told(bulk_send: BulkSend, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(lease: HeldLease) -> None:
+        raise InternalError("cache lookup failed")
+
+    monkeypatch.setattr(ledger, "release", broken)
+    with pytest.raises(InternalError):
+        drain(bulk_send)
 
 
 def test_a_database_that_comes_back_within_the_lease_loses_nothing(
