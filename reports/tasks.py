@@ -58,8 +58,10 @@ def load(load_request_id: int) -> None:
 
 
 def ask_to_collect(*, in_seconds: float = 0.0) -> None:
-    """A worker shall collect what is pending; once, however often it is asked. Queued with the caller's transaction."""
-    if engine().waits(collect):
+    """A worker shall collect what is pending by then; once, however often it is asked. Queued with the caller's
+    transaction. A job that is due later does not count: somebody may have pressed «Process pending now».
+    """
+    if engine().waits(collect, within=in_seconds):
         return
     job = collect.using(run_after=timezone.now() + timedelta(seconds=in_seconds)) if in_seconds else collect
     job.enqueue()
@@ -78,7 +80,7 @@ def tick() -> None:
         _next_look_for_due = time.monotonic() + DUE_SECONDS
         request_due()
         _ask_to_load_all(LoadRequest.State.LOADING)  # whose process may have been killed; else it is told so
-    if collector_lease.can_be_taken():
+    if collector_lease.can_be_taken() and not engine().waits(collect):
         ask_to_collect()
     _ask_to_load_all(LoadRequest.State.WAITING)
 

@@ -45,6 +45,15 @@ def running_worker(installation: Installation) -> Iterator[subprocess.Popen[str]
         assert "Traceback" not in errors, errors
 
 
+def test_a_job_for_later_keeps_nobody_from_collecting_now(installation: Installation) -> None:
+    told = jobs_waiting(
+        installation,
+        "tasks.ask_to_collect(in_seconds=600); print(engine().waits(tasks.collect, within=0))\n"
+        "tasks.ask_to_collect(); print(engine().waits(tasks.collect, within=0))",
+    )
+    assert told.split() == ["False", "True"]
+
+
 def wait_for(true: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not true():
