@@ -28,7 +28,31 @@ class Installation(models.Model):
         return str(self.uuid)
 
 
-class GeneratedReport(models.Model):
+class Requested(models.Model):
+    """Something that a person, or the product by itself, asked for; and why it came to nothing if it did."""
+
+    requested_at = models.DateTimeField(_("requested"), default=timezone.now)
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("requested by"),
+    )
+    problem = models.CharField(max_length=30, blank=True, default="")
+    problem_params = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        abstract = True
+
+    @property
+    def error(self) -> str:
+        """For a person, in the active language; empty while nothing is wrong."""
+        return problems.sentence(self.problem, self.problem_params)
+
+
+class GeneratedReport(Requested):
     """A report asked of the relay, and the file that it gave. Written by `reports.requesting` and `.collecting`."""
 
     class Type(models.TextChoices):
@@ -54,17 +78,6 @@ class GeneratedReport(models.Model):
     starts_at = models.DateTimeField(_("starts"))
     ends_at = models.DateTimeField(_("ends"))
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.PENDING)
-    problem = models.CharField(max_length=30, blank=True, default="")
-    problem_params = models.JSONField(default=dict, blank=True)
-    requested_at = models.DateTimeField(_("requested"), default=timezone.now)
-    requested_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        models.SET_NULL,
-        null=True,
-        blank=True,
-        related_name="+",
-        verbose_name=_("requested by"),
-    )
     # Of a report that was requested by itself after this bulk send.
     bulk_send = models.ForeignKey(
         BulkSend, models.SET_NULL, null=True, blank=True, related_name="reports", verbose_name=_("bulk send")
@@ -130,16 +143,12 @@ class GeneratedReport(models.Model):
         return f"{self.get_type_display()} {self.first_day:%Y-%m-%d} – {self.last_day:%Y-%m-%d}"
 
     @property
-    def error(self) -> str:
-        return problems.sentence(self.problem, self.problem_params)
-
-    @property
     def path(self) -> Path | None:
         """Where its file is; None when it has none."""
         return Path(settings.ATTACHMENTS_ROOT, self.file) if self.file else None
 
 
-class LoadRequest(models.Model):
+class LoadRequest(Requested):
     """Somebody wants a report in a database. What was loaded is proven there, by `ReportLoad`; this is what the
     console shows, and what a later run finds when a load was cut short. Written by `reports.loading`."""
 
@@ -152,17 +161,6 @@ class LoadRequest(models.Model):
     report = models.ForeignKey(GeneratedReport, models.PROTECT, related_name="load_requests")
     alias = models.CharField(_("database"), max_length=50)
     state = models.CharField(_("state"), max_length=7, choices=State, default=State.WAITING)
-    problem = models.CharField(max_length=30, blank=True, default="")
-    problem_params = models.JSONField(default=dict, blank=True)
-    requested_at = models.DateTimeField(_("requested"), default=timezone.now)
-    requested_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        models.SET_NULL,
-        null=True,
-        blank=True,
-        related_name="+",
-        verbose_name=_("requested by"),
-    )
     started_at = models.DateTimeField(_("started"), null=True, blank=True)
     rows_read = models.BigIntegerField(_("rows read"), default=0)  # how far it is
     loaded_at = models.DateTimeField(_("loaded"), null=True, blank=True)
@@ -196,10 +194,6 @@ class LoadRequest(models.Model):
 
     def __str__(self) -> str:
         return f"{self.report_id} → {self.alias}"
-
-    @property
-    def error(self) -> str:
-        return problems.sentence(self.problem, self.problem_params)
 
 
 class ReportLoad(models.Model):

@@ -20,7 +20,7 @@ from relay.admin import words
 from relay.admin.confirming import Question, ask
 from relay.admin.decisions import actor_of
 from relay.admin.forms import SettleForm
-from relay.admin.searching import CappedPaginator, find_recipients
+from relay.admin.searching import CappedChangeList, CappedPaginator, find_recipients
 from relay.admin.unfolded import (
     ActionVariant,
     ChangeList,
@@ -211,13 +211,6 @@ def _answer_button(answer: Answer) -> Any:
     )(method)
 
 
-class RecipientChangeList(ChangeList):
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        # Nothing but the page itself says how many there are: it knows where the count stops.
-        self.full_result_count = self.result_count
-
-
 @admin.register(Recipient)
 class RecipientAdmin(LookingOnly, ModelAdmin[Recipient]):
     list_display = ["email", "row", "state_label", "reason_text", "attempts", "accepted", "bulk_send_name"]
@@ -310,7 +303,7 @@ class RecipientAdmin(LookingOnly, ModelAdmin[Recipient]):
         return super().get_queryset(request).select_related("bulk_send").defer(*heavy)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return RecipientChangeList
+        return CappedChangeList
 
     def get_ordering(self, request: HttpRequest) -> Any:
         """An order that an index already has, for each way of asking."""

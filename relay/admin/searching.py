@@ -1,11 +1,13 @@
-"""Search and paging over millions of recipients without reading or counting them all."""
+"""Search and paging over millions of rows without reading or counting them all."""
 
 from functools import cached_property
 
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.db.models.functions import Lower
+from django.http import HttpRequest
 
+from relay.admin.unfolded import ChangeList
 from relay.models import BulkSend, Recipient
 
 COUNTED_AT_MOST = 10_000
@@ -28,6 +30,15 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
     @property
     def capped(self) -> bool:
         return self._counted > COUNTED_AT_MOST
+
+
+class CappedChangeList(ChangeList):
+    """Of a list that is counted only so far."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        # Nothing but the page itself says how many there are: it knows where the count stops.
+        self.full_result_count = self.result_count
 
 
 def find_recipients(recipients: QuerySet[Recipient], term: str) -> QuerySet[Recipient]:

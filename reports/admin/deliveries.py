@@ -12,21 +12,10 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from relay.admin import words
-from relay.admin.searching import CappedPaginator
+from relay.admin.searching import CappedChangeList, CappedPaginator
 from relay.admin.unfolded import ChangeList, LookingOnly, ModelAdmin, coloured, display
 from reports.admin.words import STATUS_COLOURS, day
 from reports.models import Delivery
-
-
-class DeliveryPaginator(CappedPaginator):
-    template_name = "reports/admin/pagination_capped.html"
-
-
-class DeliveryChangeList(ChangeList):
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        # Nothing but the page itself says how many there are: it knows where the count stops.
-        self.full_result_count = self.result_count
 
 
 def _as_it_is(name: str, description: Any) -> Any:
@@ -55,7 +44,7 @@ class DeliveryAdmin(LookingOnly, ModelAdmin[Delivery]):
     search_help_text = _("Whole address of the recipient")
     sortable_by = ()  # no index would help
     actions = None
-    paginator = DeliveryPaginator
+    paginator = CappedPaginator
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
     fieldsets: ClassVar[Any] = [
@@ -69,7 +58,7 @@ class DeliveryAdmin(LookingOnly, ModelAdmin[Delivery]):
         css = {"all": ["reports/admin.css"]}
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return DeliveryChangeList
+        return CappedChangeList
 
     def get_ordering(self, request: HttpRequest) -> Any:
         """An order that an index already has, for each way of asking."""

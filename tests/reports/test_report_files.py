@@ -2,15 +2,14 @@
 
 import os
 import time
-import uuid
 from pathlib import Path
 
 import pytest
 
 from reports.report_files import remove_leftovers
 
-NAME = f"deliveries_2026-11-20_2026-11-21_{uuid.uuid4()}.csv"
-PART = f".{NAME}.{uuid.uuid4().hex}.part"
+NAME = "deliveries_2026-11-20_2026-11-21_3defe82e-b27d-4e6e-a40d-344fe583bb73.csv"
+PART = f".{NAME}.{'a' * 32}.part"
 REJECTS = f".{NAME.removesuffix('.csv')}.rejects.csv.ab12cd_9"
 
 
