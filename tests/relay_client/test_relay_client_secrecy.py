@@ -82,7 +82,10 @@ ONE_OF_EACH = [
 def test_no_type_shows_an_address_a_subject_a_body_or_a_variable() -> None:
     FILE.as_json()
     shown = {type(one).__name__ for one in ONE_OF_EACH}
-    assert shown == {name for name in relay_client.__all__ if not name.startswith("Relay")}
+    # Errors, and that nothing of a link is in those of files, are tests of their own.
+    types = {name for name in relay_client.__all__ if isinstance(getattr(relay_client, name), type)}
+    errors = {name for name in types if issubclass(getattr(relay_client, name), Exception)}
+    assert shown == types - errors - {"RelayClient"}
     for one in ONE_OF_EACH:
         check(repr(one))
         check(str(one))
