@@ -333,15 +333,16 @@ def _findings(batch: Sequence[Due], known: dict[str, verdicts.Known], found: _Lo
         matched = matching.match(candidates, entries, near=trust.near)
         findings |= matched.findings
         for due in batch:
-            absent = due.address == address and findings[due.attempt_id].reason == reasons.ABSENT
-            if absent and _is_last(due) and _came_late(due, matched.unexplained):
+            if due.address == address and _is_last(due) and _came_late(due, matched):
                 findings[due.attempt_id] = Finding(reasons.UNEXPLAINED)
     return findings
 
 
-def _came_late(due: Due, unexplained: Iterable[Entry]) -> bool:
+def _came_late(due: Due, matched: matching.Matched) -> bool:
     """Whether anything that nobody owns has come for this person since the attempt, however much later."""
-    return any(entry.date is None or entry.date >= due.ended_at for entry in unexplained)
+    finding = matched.findings.get(due.attempt_id)  # None: settled meanwhile
+    absent = finding is not None and finding.reason == reasons.ABSENT
+    return absent and any(entry.date is None or entry.date >= due.ended_at for entry in matched.unexplained)
 
 
 def _judge(due: Due, finding: Finding, trust: Trust, status: str, now: datetime) -> Verdict:

@@ -390,3 +390,16 @@ def test_one_entry_without_a_link_that_was_read_twice_proves_no_two_messages(bul
     hidden = entry(lost, "", ended_at)
     (verdict,) = look(bulk_send, _Listing(hidden, hidden))
     assert (verdict.verdict, verdict.reason) == ("unknown", reasons.TWO_ALIKE)
+
+
+def test_a_row_that_was_settled_while_the_log_was_read_is_left_alone(bulk_send):
+    ended_at = (timezone.now() - timedelta(minutes=31)).replace(microsecond=0)
+    _good, lost = one_accepted_one_unknown(bulk_send, ended_at)
+    Recipient.objects.filter(pk=lost.pk).update(looks=2)
+    make_due(lost)
+    batch = claim(bulk_send)
+    verdicts.record([accepted(batch[0], "/d/7")])  # another process, whose claim had run out
+    found = settlement._Log(frozenset({lost.email}), [], whole=True)
+    found.keep_late(entry(lost, "/d/7", ended_at + timedelta(minutes=9)))
+    assert settlement._settle(batch, found) == []
+    assert Recipient.objects.get(pk=lost.pk).delivery == "/d/7"
