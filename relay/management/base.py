@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import DatabaseError
 from django.utils.translation import gettext as _
@@ -18,6 +19,14 @@ from tqdm import tqdm
 from relay.calling import Tally
 from relay.creating import Refused
 from relay.explained import Explained
+
+
+class Unfinished(Explained):
+    """The command did something and still ends with 1: `result` is told all the same, with the sentence as `error`."""
+
+    def __init__(self, sentence: str, result: dict[str, Any]) -> None:
+        super().__init__(sentence)
+        self.result = result
 
 
 class ExplainedCommand(BaseCommand):
@@ -32,7 +41,11 @@ class ExplainedCommand(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             _refuse_undecodable(options)
-            result = self.run(options)
+            self._tell(self.run(options), options)
+        except Unfinished as problem:
+            self._tell(problem.result | ({"error": str(problem)} if options["json"] else {}), options)
+            self.stderr.write(str(problem))
+            sys.exit(1)
         except (Explained, OSError) as problem:
             self._fail(str(problem), options)
         except DatabaseError as problem:
@@ -43,24 +56,17 @@ class ExplainedCommand(BaseCommand):
                 % {"problem": first_line},
                 options,
             )
-        else:
-            if options["json"]:
-                self.stdout.write(json.dumps(result, ensure_ascii=False, default=str))
-            else:
-                for line in self.describe(result):
-                    self.stdout.write(line)
-            if failure := self.failure_in(result):
-                self.stderr.write(failure)
-                sys.exit(1)
 
     def run(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Does it."""
+        """Does it, and returns what is told of it. Raises what is explained; Unfinished where there is both."""
         raise NotImplementedError
 
-    def failure_in(self, result: dict[str, Any]) -> str:
-        """A sentence that makes the exit 1 while all of the result is still told. Where `error` is something else (a
-        count, what became of a report), commands say so here."""
-        return str(result.get("error", ""))
+    def _tell(self, result: dict[str, Any], options: dict[str, Any]) -> None:
+        if options["json"]:
+            self.stdout.write(json.dumps(result, ensure_ascii=False, default=str))
+        else:
+            for line in self.describe(result):
+                self.stdout.write(line)
 
     def describe(self, result: dict[str, Any]) -> list[str]:
         """The result as lines for a person."""
@@ -73,6 +79,30 @@ class ExplainedCommand(BaseCommand):
             self.stdout.write(json.dumps({"error": sentence}, ensure_ascii=False))
         self.stderr.write(sentence)
         sys.exit(1)
+
+
+class TimerCommand(ExplainedCommand):
+    """A command that timers run: `switch`, a setting, turns it off for them; --force does it all the same."""
+
+    switch: str
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--force", action="store_true", help=f"even with {self.switch}=False")
+
+    def run(self, options: dict[str, Any]) -> dict[str, Any]:
+        if not (getattr(settings, self.switch) or options["force"]):
+            told = _("%(switch)s is off: nothing done (--force does it all the same).") % {"switch": self.switch}
+            self.stderr.write(told)
+            return self.nothing_done()
+        return self.work()
+
+    def nothing_done(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def work(self) -> dict[str, Any]:
+        """As `run`."""
+        raise NotImplementedError
 
 
 def _refuse_undecodable(options: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _lazy
 from relay import auditing, decisions, reasons, sending, settlement, whole_sends
 from relay.creating import Order, Refused, create_bulk_send, named_window
 from relay.decisions import Actor
-from relay.management.base import ExplainedCommand, SendingBar, run_until_signal
+from relay.management.base import ExplainedCommand, SendingBar, Unfinished, run_until_signal
 from relay.models import BulkSend, Recipient
 from relay.standing import standing, write_results
 from relay.typed_numbers import read_first_slice, read_rate
@@ -166,8 +166,9 @@ class Command(ExplainedCommand):
         if options["row"] is not None:
             return _decide(bulk_send, options)
         settled = asdict(run_until_signal(partial(settlement.settle_due, bulk_send_id=bulk_send.pk)))
-        problem = settled.pop("problem")
-        return settled | ({"error": problem} if problem else {})
+        if problem := settled.pop("problem"):
+            raise Unfinished(problem, settled)
+        return settled
 
     def _audit(self, bulk_send: BulkSend, options: dict[str, Any]) -> dict[str, Any]:
         return asdict(run_until_signal(partial(auditing.audit, bulk_send.pk)))
@@ -258,7 +259,7 @@ def _drain(bulk_send: BulkSend) -> dict[str, Any]:
     bulk_send.refresh_from_db()
     result = standing(bulk_send)
     if bulk_send.status == BulkSend.Status.ERROR:
-        result["error"] = bulk_send.reason_text
+        raise Unfinished(bulk_send.reason_text, result)
     return result
 
 

@@ -1,44 +1,41 @@
 """manage.py process_bulk_scheduled: the timer's command. Safe to run from several processes and hosts at once."""
 
-from argparse import ArgumentParser
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from django.conf import settings
-from django.utils.translation import gettext as _
-
 from relay.calling import Progress
-from relay.management.base import ExplainedCommand, SendingBar, run_until_signal
+from relay.management.base import SendingBar, TimerCommand, Unfinished, run_until_signal
 from relay.models import BulkSend
-from relay.scheduling import work_until_idle
+from relay.scheduling import Done, work_until_idle
 
 
-class Command(ExplainedCommand):
+class Command(TimerCommand):
     help = "Takes over what lost workers held, starts and settles what is due, and sends until nothing is left to do."
+    switch = "BULK_SCHEDULER_ENABLED"
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        super().add_arguments(parser)
-        parser.add_argument("--force", action="store_true", help="even with BULK_SCHEDULER_ENABLED=False")
+    def nothing_done(self) -> dict[str, Any]:
+        return _result(Done())
 
-    def run(self, options: dict[str, Any]) -> dict[str, Any]:
-        if not (settings.BULK_SCHEDULER_ENABLED or options["force"]):
-            self.stderr.write(_("BULK_SCHEDULER_ENABLED is off: nothing done (--force does it all the same)."))
-            return {"started": 0, "accepted": 0, "refused": 0, "unknown": 0}
+    def work(self) -> dict[str, Any]:
         with ExitStack() as stack:
             bars = _Bars(stack)
             done = run_until_signal(partial(work_until_idle, progress_of=bars.of))
-        result: dict[str, Any] = {
-            "started": done.started,
-            "accepted": done.tally.accepted,
-            "refused": done.tally.refused,
-            "unknown": done.tally.unknown,
-        }
         for sentence in done.warnings:
             self.stderr.write(sentence)
         if done.failures:
-            result["error"] = " ".join(done.failures)
-        return result
+            raise Unfinished(" ".join(done.failures), _result(done))
+        return _result(done)
+
+
+def _result(done: Done) -> dict[str, Any]:
+    tally = done.tally
+    return {
+        "started": done.started,
+        "accepted": tally.accepted,
+        "refused": tally.refused,
+        "unknown": tally.unknown,
+    }
 
 
 class _Bars:

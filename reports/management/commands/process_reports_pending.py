@@ -1,7 +1,6 @@
 """manage.py process_reports_pending: the timer's command. Safe to run from several processes and hosts at once."""
 
 import asyncio
-from argparse import ArgumentParser
 from functools import partial
 from typing import Any
 
@@ -9,7 +8,7 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 from relay.books import Books
-from relay.management.base import CountingBar, ExplainedCommand, run_until_signal
+from relay.management.base import CountingBar, TimerCommand, run_until_signal
 from reports.collecting import Collected, collect_pending, standing
 from reports.loading import load_waiting
 from reports.models import LoadRequest
@@ -17,17 +16,14 @@ from reports.requesting import request_due
 from reports.timer_lock import timer_lock
 
 
-class Command(ExplainedCommand):
+class Command(TimerCommand):
     help = "Asks for the reports that are due, collects all that are pending, and makes the loads that wait."
+    switch = "REPORTS_TIMER_ENABLED"
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        super().add_arguments(parser)
-        parser.add_argument("--force", action="store_true", help="even with REPORTS_TIMER_ENABLED=False")
+    def nothing_done(self) -> dict[str, Any]:
+        return _result(Collected())
 
-    def run(self, options: dict[str, Any]) -> dict[str, Any]:
-        if not (settings.REPORTS_TIMER_ENABLED or options["force"]):
-            self.stderr.write(_("REPORTS_TIMER_ENABLED is off: nothing done (--force does it all the same)."))
-            return _result(Collected())
+    def work(self) -> dict[str, Any]:
         with timer_lock(settings.REPORTS_TIMER_LOCK_PATH) as ours:
             if not ours:
                 self.stderr.write(_("Another process_reports_pending is running on this host: all is left to it."))
@@ -43,9 +39,6 @@ class Command(ExplainedCommand):
                 % {"count": collected.left_to_others}
             )
         return _result(collected, loads)
-
-    def failure_in(self, result: dict[str, Any]) -> str:
-        return ""  # `error` counts reports
 
 
 async def _work(bar: CountingBar, stop: asyncio.Event) -> tuple[Collected, list[LoadRequest]]:

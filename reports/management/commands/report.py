@@ -47,9 +47,6 @@ class Command(ExplainedCommand):
         run: Callable[[dict[str, Any]], dict[str, Any]] = options["run"]
         return run(options)
 
-    def failure_in(self, result: dict[str, Any]) -> str:
-        return ""  # `error` tells of the report
-
     def describe(self, result: dict[str, Any]) -> list[str]:
         if "inserted" in result:
             return [
