@@ -12,7 +12,6 @@ twice in place); rows that came back carry `not_before` and are found by their o
 import json
 import os
 import socket
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +26,6 @@ from django.utils.translation import gettext as _
 
 from relay import reasons
 from relay.dialects import as_datetime as _as_datetime
-from relay.dialects import database_now
 from relay.dialects import ids as _ids
 from relay.dialects import is_postgresql as _is_postgresql
 from relay.dialects import lock as _lock
@@ -35,6 +33,7 @@ from relay.dialects import now as _now
 from relay.dialects import now_plus as _now_plus
 from relay.dialects import sqlite_datetime as _sqlite_datetime
 from relay.explained import Explained
+from relay.lease_clock import LeaseClock, read_clocks, ticks
 from relay.models import Attempt, BulkSend, Lease, Recipient
 from relay.whole_sends import exclude_leftovers_of_cancelled, lock_status
 
@@ -53,28 +52,14 @@ class LeaseLost(Explained):
         )
 
 
-@dataclass(slots=True)
-class HeldLease:
-    """A lease as its holder sees it. `clock_*` translate this process's monotonic clock into the database's time."""
+@dataclass(slots=True, kw_only=True)
+class HeldLease(LeaseClock):
+    """A lease as its holder sees it."""
 
     id: int
     bulk_send_id: int
-    clock_database: datetime
-    clock_monotonic: float
-    deadline: float  # monotonic; counted from before the renewal was asked for, hence never too late
     cursor: int = 0  # rows up to here have been looked at
     given_back: bool = False  # as far as we know: the commit may have failed, or been made without our hearing of it
-
-    def now(self) -> datetime:
-        """The time by the database's clock."""
-        return self.clock_database + timedelta(seconds=_ticks() - self.clock_monotonic)
-
-    def holds(self) -> bool:
-        """Calls may leave. After that the holder may still record, until somebody takes the lease over."""
-        return _ticks() < self.deadline
-
-    def seconds_left(self) -> float:
-        return self.deadline - _ticks()
 
 
 @dataclass(slots=True)  # one for each message: freezing would make it three times as slow to make
@@ -112,7 +97,7 @@ class Outcome:
 
 def acquire(bulk_send_id: int) -> HeldLease:
     """A lease on a bulk send for this process. Several workers may each hold one on the same bulk send."""
-    asked = _ticks()
+    asked = ticks()
     owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     with connection.cursor() as cursor:
         cursor.execute(
@@ -124,19 +109,19 @@ def acquire(bulk_send_id: int) -> HeldLease:
         (lease_id,) = cursor.fetchone()
     BulkSend.objects.filter(pk=bulk_send_id, processing_started_at=None).update(processing_started_at=Now())
     # Not `acquired_at`: on SQLite the lock may have been waited for, for as long as an import takes.
-    clock_monotonic = _ticks()
+    clock_database, clock_ticks = read_clocks()
     return HeldLease(
         id=lease_id,
         bulk_send_id=bulk_send_id,
-        clock_database=database_now(),
-        clock_monotonic=clock_monotonic,
+        clock_database=clock_database,
+        clock_ticks=clock_ticks,
         deadline=asked + settings.RELAY_LEASE_SECONDS,
     )
 
 
 def heartbeat(lease: HeldLease, *, calls_in_flight: int, calls_per_second: float) -> None:
     """Renews the lease and tells how it goes. Raises LeaseLost when it has been taken over."""
-    asked = _ticks()
+    asked = ticks()
     with connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE relay_lease SET expires_at = {_now_plus()}, calls_in_flight = %s, calls_per_second = %s"
@@ -500,11 +485,6 @@ def first_look(reason: str, ended_at: datetime) -> datetime:
 
 
 # --- small things ---------------------------------------------------------------------------------------------
-
-
-def _ticks() -> float:
-    """Seconds on a clock that nobody sets and that goes on while the machine is suspended."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _text(value: str, limit: int) -> str:

@@ -31,7 +31,7 @@ from relay_client import (
     ReportRequest,
 )
 from reports import asking, collector_lease, patience, problems, report_files
-from reports.collector_lease import CollectorLease, LeaseLost, let_go, write
+from reports.collector_lease import CollectorLease, ReportLost, let_go, write
 from reports.endings import Failed, LeftForLater
 from reports.fetching import disk_problem, fetch
 from reports.models import GeneratedReport
@@ -223,7 +223,7 @@ class _Run:
             except LeftForLater as later:
                 self._come_back_in(later.seconds)
                 await self.books(let_go, self.lease, report)
-        except LeaseLost:
+        except ReportLost:
             log.info("report_left_to_others", report=report.pk)
             self.lease.held.discard(report.pk)
         except (OperationalError, InterfaceError):
@@ -232,7 +232,7 @@ class _Run:
             # A fault of ours with one report keeps the others going; a later run tries it again.
             log.exception("report_not_collected", report=report.pk, error=type(error).__name__)
             self._come_back_in(patience.AWAY_SECONDS)
-            with contextlib.suppress(LeaseLost):
+            with contextlib.suppress(ReportLost):
                 await self.books(let_go, self.lease, report)
 
     async def _to_its_file(self, report: GeneratedReport) -> None:
@@ -384,7 +384,7 @@ def _put_in_place(
     with transaction.atomic():
         ours = GeneratedReport.objects.select_for_update().filter(pk=report.pk, collector=lease.token)
         if not ours.exists():
-            raise LeaseLost
+            raise ReportLost
         if file:
             file.put_in_place()
         write(lease, report, **fields)

@@ -7,11 +7,10 @@ last that had it.
 
 import os
 import socket
-import time
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -19,48 +18,35 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from relay import dialects
+from relay.lease_clock import LeaseClock, read_clocks, ticks
 from reports.models import GeneratedReport
 
 _FREE = Q(collector_until=None) | Q(collector_until__lte=Now())
 UNFINISHED = (GeneratedReport.State.PENDING, GeneratedReport.State.PROCESSING)
 
 
-class LeaseLost(Exception):
+class ReportLost(Exception):
     """Another process collects this report now, or somebody deleted it: leave it alone."""
 
 
-@dataclass(slots=True)
-class CollectorLease:
-    """The lease of one run. Times that it tells are the database's."""
+@dataclass(slots=True, kw_only=True)
+class CollectorLease(LeaseClock):
+    """The lease of one run, on all the reports that it holds."""
 
     token: str
-    clock_database: datetime
-    clock_ticks: float
-    deadline: float = 0.0  # in ticks; counted from before a renewal was asked for, hence never too late
     held: set[int] = field(default_factory=set)
-
-    def now(self) -> datetime:
-        return self.clock_database + timedelta(seconds=_ticks() - self.clock_ticks)
-
-    def holds(self) -> bool:
-        """Requests may leave. After that its holder may still write, until somebody takes the report over."""
-        return _ticks() < self.deadline
-
-    def seconds_left(self) -> float:
-        return self.deadline - _ticks()
 
 
 def open_lease() -> CollectorLease:
     """Without any report yet."""
     token = f"{socket.gethostname()[:100]}:{os.getpid()}:{uuid.uuid4().hex}"
-    # The ticks of after the answer: what it tells is late by a moment rather than ahead of the database.
-    return CollectorLease(token, dialects.database_now(), _ticks())
+    clock_database, clock_ticks = read_clocks()
+    return CollectorLease(token=token, clock_database=clock_database, clock_ticks=clock_ticks, deadline=0.0)
 
 
 def take(lease: CollectorLease, *, besides: Collection[int] = (), limit: int) -> list[GeneratedReport]:
     """Reports that are to be collected and that nobody holds, oldest first; they are ours from now on."""
-    asked = _ticks()
+    asked = ticks()
     free = unfinished().filter(_FREE | Q(collector=lease.token))
     free = free.exclude(pk__in=besides).exclude(pk__in=lease.held).order_by("pk")
     if limit < 1 or not free.exists():  # without a write lock on SQLite: there is nothing to take, mostly
@@ -76,7 +62,7 @@ def take(lease: CollectorLease, *, besides: Collection[int] = (), limit: int) ->
 
 def renew(lease: CollectorLease) -> set[int]:
     """Returns the reports that were lost meanwhile. What they have under way must be stopped before anything leaves."""
-    asked = _ticks()
+    asked = ticks()
     ours = GeneratedReport.objects.filter(pk__in=lease.held, collector=lease.token)
     ours.update(collector_until=_until())
     lost = lease.held - set(ours.values_list("pk", flat=True))
@@ -86,11 +72,11 @@ def renew(lease: CollectorLease) -> set[int]:
 
 
 def write(lease: CollectorLease, report: GeneratedReport, **fields: Any) -> None:
-    """Writes these fields, in the database and in `report`. Raises LeaseLost, and then wrote nothing."""
+    """Writes these fields, in the database and in `report`. Raises ReportLost, and then wrote nothing."""
     with transaction.atomic():  # a savepoint of its own where a test has a transaction around it
         written = GeneratedReport.objects.filter(pk=report.pk, collector=lease.token).update(**fields)
     if written != 1:
-        raise LeaseLost
+        raise ReportLost
     report.refresh_from_db(fields=list(fields))
 
 
@@ -122,8 +108,3 @@ def held_by_others(lease: CollectorLease | None = None) -> QuerySet[GeneratedRep
 
 def _until() -> Any:
     return Now() + timedelta(seconds=settings.RELAY_LEASE_SECONDS)
-
-
-def _ticks() -> float:
-    """Seconds on a clock that nobody sets and that goes on while the machine is suspended."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

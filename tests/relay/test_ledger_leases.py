@@ -1,13 +1,17 @@
 """Who lost his lease writes nothing any more; what he held is taken over or put back."""
 
+import sqlite3
+import threading
 import time
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from relay import ledger
+from relay.dialects import database_now
 from relay.ledger import LeaseLost
 from relay.models import Attempt, Lease, Recipient
 from tests.relay.ledger_acts import connection_lost, counts, describe, let_expire, outcome, record, rows_claimed
@@ -222,3 +226,27 @@ def test_a_lease_without_rows_is_taken_over_too(lease):
     let_expire(lease)
     assert ledger.take_over_expired(describe) == 0
     assert Lease.objects.get(pk=lease.id).released_at is not None
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL has no lock for all writers")
+@pytest.mark.django_db(transaction=True)
+def test_a_lease_that_waited_for_the_write_lock_has_the_right_time():
+    """An import holds it for half a minute: what is sent then must not be dated so much later."""
+    bulk_send = new_bulk_send(1)
+    held = threading.Event()
+
+    def hold_the_lock() -> None:
+        with closing(sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            held.set()
+            time.sleep(2)
+            other.execute("ROLLBACK")
+
+    holder = threading.Thread(target=hold_the_lock)
+    holder.start()
+    held.wait()
+    began = time.monotonic()
+    lease = ledger.acquire(bulk_send.pk)
+    assert time.monotonic() - began > 1
+    holder.join()
+    assert abs((lease.now() - database_now()).total_seconds()) < 0.5

@@ -571,7 +571,7 @@ def test_who_lost_a_report_writes_nothing_of_it(new_report: New, wait_until: Any
     GeneratedReport.objects.update(collector_until=timezone.now() - timedelta(seconds=1))
     (theirs,) = collector_lease.take(second, limit=10)
     assert collector_lease.renew(first) == {report.pk}
-    with pytest.raises(collector_lease.LeaseLost):
+    with pytest.raises(collector_lease.ReportLost):
         collector_lease.write(first, ours, request_id="1")
     collector_lease.write(second, theirs, request_id="2")
     report.refresh_from_db()
