@@ -1,0 +1,24 @@
+"""The tables of bulk sends."""
+
+from relay.models.account_limits import Pace, Quota
+from relay.models.bulk_sends import BulkSend, BulkSendQuerySet, Decision, WrongState
+from relay.models.ledger_rows import Attempt, Lease, Recipient, RecipientQuerySet, Settlement
+from relay.models.lists import Attachment, Sender, SendingWindow, Suppression
+
+__all__ = [
+    "Attachment",
+    "Attempt",
+    "BulkSend",
+    "BulkSendQuerySet",
+    "Decision",
+    "Lease",
+    "Pace",
+    "Quota",
+    "Recipient",
+    "RecipientQuerySet",
+    "Sender",
+    "SendingWindow",
+    "Settlement",
+    "Suppression",
+    "WrongState",
+]
