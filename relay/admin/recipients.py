@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
-from django.contrib.admin import ShowFacets
 from django.contrib.admin.utils import unquote
 from django.db.models import QuerySet
 from django.db.models.functions import Lower
@@ -20,10 +19,9 @@ from relay.admin import words
 from relay.admin.confirming import Question, ask
 from relay.admin.decisions import actor_of
 from relay.admin.forms import SettleForm
-from relay.admin.searching import CappedChangeList, CappedPaginator, find_recipients
+from relay.admin.searching import MillionsOfRows, find_recipients
 from relay.admin.unfolded import (
     ActionVariant,
-    ChangeList,
     LookingOnly,
     ModelAdmin,
     TabularInline,
@@ -212,18 +210,12 @@ def _answer_button(answer: Answer) -> Any:
 
 
 @admin.register(Recipient)
-class RecipientAdmin(LookingOnly, ModelAdmin[Recipient]):
+class RecipientAdmin(MillionsOfRows, LookingOnly, ModelAdmin[Recipient]):
     list_display = ["email", "row", "state_label", "reason_text", "attempts", "accepted", "bulk_send_name"]
     list_filter = [BulkSendFilter, StateFilter, ReasonFilter]
     list_select_related = ["bulk_send"]
-    list_fullwidth = True
     search_fields = ["email"]  # switches the search on; get_search_results decides what it does
     search_help_text = _("Beginning of the address, or row number")
-    sortable_by = ()  # no index would help
-    actions = None
-    paginator = CappedPaginator
-    show_full_result_count = False
-    show_facets = ShowFacets.NEVER
     inlines = [AttemptInline, SettlementInline]
     actions_detail = list(ANSWERS)
     fieldsets = [
@@ -301,9 +293,6 @@ class RecipientAdmin(LookingOnly, ModelAdmin[Recipient]):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Recipient]:
         heavy = [f"bulk_send__{name}" for name in HEAVY_COLUMNS_OF_BULK_SEND]
         return super().get_queryset(request).select_related("bulk_send").defer(*heavy)
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return CappedChangeList
 
     def get_ordering(self, request: HttpRequest) -> Any:
         """An order that an index already has, for each way of asking."""

@@ -3,7 +3,6 @@
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.contrib.admin import ShowFacets
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
@@ -12,8 +11,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from relay.admin import words
-from relay.admin.searching import CappedChangeList, CappedPaginator
-from relay.admin.unfolded import ChangeList, LookingOnly, ModelAdmin, coloured, display
+from relay.admin.searching import MillionsOfRows
+from relay.admin.unfolded import LookingOnly, ModelAdmin, coloured, display
 from reports.admin.words import STATUS_COLOURS, day
 from reports.models import Delivery
 
@@ -28,7 +27,7 @@ def _as_it_is(name: str, description: Any) -> Any:
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(LookingOnly, ModelAdmin[Delivery]):
+class DeliveryAdmin(MillionsOfRows, LookingOnly, ModelAdmin[Delivery]):
     list_display = [
         "recipient_shown",
         "status_label",
@@ -39,14 +38,8 @@ class DeliveryAdmin(LookingOnly, ModelAdmin[Delivery]):
         "sender_shown",
     ]
     list_filter = ["local_day"]
-    list_fullwidth = True
     search_fields = ["recipient"]  # switches the search on; get_search_results decides what it does
     search_help_text = _("Whole address of the recipient")
-    sortable_by = ()  # no index would help
-    actions = None
-    paginator = CappedPaginator
-    show_full_result_count = False
-    show_facets = ShowFacets.NEVER
     fieldsets: ClassVar[Any] = [
         (None, {"fields": ["recipient_shown", "status_shown", "sent", "day", "opens_shown", "clicks_shown"]}),
         (_("Message"), {"fields": ["subject_shown", "sender_shown", "sender_name_shown"]}),
@@ -56,9 +49,6 @@ class DeliveryAdmin(LookingOnly, ModelAdmin[Delivery]):
 
     class Media:
         css = {"all": ["reports/admin.css"]}
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return CappedChangeList
 
     def get_ordering(self, request: HttpRequest) -> Any:
         """An order that an index already has, for each way of asking."""

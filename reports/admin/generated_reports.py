@@ -30,13 +30,14 @@ from relay.admin import words
 from relay.admin.downloads import path_as_download
 from relay.admin.unfolded import ChangeList, LookingOnly, ModelAdmin, display
 from relay.explained import Explained
-from reports import collecting, loading, requesting, tasks
+from reports import collecting, collector_lease, loading, requesting, tasks
 from reports.admin import parts
 from reports.admin.forms import RequestForm
 from reports.admin.offers import has_file, moves, rights_of
-from reports.admin.words import days, rejects_path
+from reports.admin.words import days
 from reports.models import GeneratedReport, LoadRequest
 from reports.periods import PeriodProblem
+from reports.rejects import rejects_path
 
 State = GeneratedReport.State
 LIST = "admin:reports_generatedreport_changelist"
@@ -191,7 +192,7 @@ class GeneratedReportAdmin(LookingOnly, ModelAdmin[GeneratedReport]):
     def process_pending_view(self, request: HttpRequest) -> HttpResponse:
         if not rights_of(request.user).process:
             raise PermissionDenied
-        pending = GeneratedReport.objects.filter(state__in=[State.PENDING, State.PROCESSING]).count()
+        pending = collector_lease.unfinished().count()
         if pending:
             tasks.ask_to_collect()
             self.message_user(request, _pending_sentence(pending), messages.SUCCESS)
@@ -204,11 +205,6 @@ class GeneratedReportAdmin(LookingOnly, ModelAdmin[GeneratedReport]):
         if not rights_of(request.user).process:
             raise PermissionDenied
         report = get_object_or_404(GeneratedReport, pk=object_id)
-        if report.state != State.ERROR:
-            told = {"id": report.pk, "state": report.get_state_display()}
-            problem = _now("Report %(id)d is «%(state)s» by now: there is nothing to retry.") % told
-            self.message_user(request, problem, messages.WARNING)
-            return self._back_from(request, report)
         try:
             collecting.retry(report)
         except Explained as problem:
@@ -280,7 +276,8 @@ class GeneratedReportAdmin(LookingOnly, ModelAdmin[GeneratedReport]):
 
     @method_decorator(require_GET)
     def rejects_view(self, request: HttpRequest, object_id: int) -> FileResponse:
-        return path_as_download(rejects_path(self._viewed(request, object_id)))
+        report = self._viewed(request, object_id)
+        return path_as_download(rejects_path(report.path) if report.path else None)
 
     def _viewed(self, request: HttpRequest, object_id: int) -> GeneratedReport:
         if not self.has_view_permission(request):

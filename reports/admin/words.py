@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import date
-from pathlib import Path
 
 from django.utils import formats
 from django.utils.translation import gettext as _
@@ -10,6 +9,7 @@ from django.utils.translation import ngettext
 
 from relay.admin import words
 from reports.models import Delivery, GeneratedReport, LoadRequest
+from reports.rejects import rejects_path
 
 # Unfold's names of colours.
 STATE_COLOURS: Mapping[str, str] = {
@@ -58,11 +58,6 @@ def percent(request: LoadRequest) -> int | None:
     return min(100, request.rows_read * 100 // rows) if rows else None
 
 
-def rejects_path(report: GeneratedReport) -> Path | None:
-    """Where a load writes the rows that it could not read, whether or not it had to."""
-    return report.path.with_suffix(".rejects.csv") if report.path else None
-
-
 def has_rejects(report: GeneratedReport) -> bool:
-    rejects = rejects_path(report)
-    return rejects is not None and rejects.is_file()
+    """Whether a load left rows that it could not read."""
+    return report.path is not None and rejects_path(report.path).is_file()
