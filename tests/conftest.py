@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import connection
+from django.test import Client
 
 from tests.installation import Installation, new_database
 from tests.sandbox import Sandbox, running_sandbox
@@ -42,3 +44,10 @@ def installation(tmp_path: Path, sandbox: Sandbox) -> Iterator[Installation]:
     """The product with a database of its own, set up for the sandbox; used as people use it, through commands."""
     with new_database(tmp_path) as database:
         yield Installation(tmp_path, {**database, **sandbox.environment()})
+
+
+@pytest.fixture
+def lucia(client: Client) -> Client:
+    """The console, used by somebody who may do everything."""
+    client.force_login(User.objects.create_superuser("lucia"))
+    return client

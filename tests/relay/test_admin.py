@@ -18,6 +18,7 @@ from relay.admin.words import COUNT_NAMES, OUTCOME_COLOURS, STATE_COLOURS, STATU
 from relay.models import Attachment, Attempt, BulkSend, Quota, Recipient, Sender, SendingWindow, Suppression
 from relay.reasons import NAMES, SENTENCES
 from relay.reasons import WINDOW as WINDOW_CLOSED
+from tests.console import page
 from tests.relay.admin_rows import HOSTILE, State, Status, bulk_send, draft, in_every_state, recipient, user
 
 pytestmark = pytest.mark.django_db
@@ -25,23 +26,10 @@ LIST = "/admin/relay/bulksend/"
 RECIPIENTS = "/admin/relay/recipient/"
 
 
-@pytest.fixture
-def lucia(client: Client) -> Client:
-    """Logged in as somebody who may look at everything and decide."""
-    client.force_login(User.objects.create_superuser("lucia"))
-    return client
-
-
 @pytest.fixture(autouse=True)
 def stored_in(settings: Any, tmp_path: Path) -> Path:
     settings.MEDIA_ROOT = tmp_path
     return tmp_path
-
-
-def page(client: Client, url: str) -> str:
-    answer = client.get(url)
-    assert answer.status_code == 200, url
-    return answer.content.decode()
 
 
 # --- bulk sends ---------------------------------------------------------------------------------------------

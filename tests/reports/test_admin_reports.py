@@ -15,19 +15,13 @@ from django.utils.translation import gettext as _
 from reports import problems
 from reports.admin.words import STATE_COLOURS, STATUS_COLOURS
 from reports.models import Delivery
+from tests.console import page
 from tests.relay.admin_rows import HOSTILE, bulk_send
 from tests.reports.report_rows import CONTENT, Loading, State, load, report, with_file
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/reports/generatedreport/"
 DELIVERIES = "/admin/reports/delivery/"
-
-
-@pytest.fixture
-def lucia(client: Client) -> Client:
-    """Logged in as somebody who may do everything."""
-    client.force_login(User.objects.create_superuser("lucia"))
-    return client
 
 
 @pytest.fixture(autouse=True)
@@ -44,12 +38,6 @@ def only_default(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def analytics(monkeypatch: pytest.MonkeyPatch, only_default: None) -> None:
     monkeypatch.setattr("reports.loading.aliases", lambda: ["default", "analytics"])
-
-
-def page(client: Client, url: str) -> str:
-    answer = client.get(url)
-    assert answer.status_code == 200, url
-    return answer.content.decode()
 
 
 # --- the list -----------------------------------------------------------------------------------------------
