@@ -13,9 +13,9 @@ from relay.models import BulkSend, Lease
 HOUR = timedelta(hours=1)
 
 
-def needs_postgresql() -> None:
-    if connection.vendor != "postgresql":
-        pytest.skip("SQLite has one writer at a time: nothing here can happen at once")
+ON_POSTGRESQL = pytest.mark.skipif(
+    connection.vendor != "postgresql", reason="SQLite has one writer at a time: nothing here can happen at once"
+)
 
 
 def rows_claimed(lease: HeldLease, wanted: int, **options) -> list[int]:

@@ -10,7 +10,7 @@ from psycopg import errors
 
 from relay import books as books_module
 from relay.books import Books, is_away
-from tests.relay.ledger_acts import needs_postgresql
+from tests.relay.ledger_acts import ON_POSTGRESQL
 
 ENDED: list[type[psycopg.Error]] = [
     errors.ReadOnlySqlTransaction,
@@ -85,9 +85,9 @@ def test_another_error_is_one_at_once(error: Error) -> None:
 
 @pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
+@ON_POSTGRESQL
 def test_a_server_that_became_a_standby_is_one_that_is_away() -> None:
     """What a connection says that was left over from before the failover."""
-    needs_postgresql()
     with connection.cursor() as cursor:
         cursor.execute("SET default_transaction_read_only = on")
     try:

@@ -10,21 +10,21 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from relay import ledger, stages, whole_sends
-from relay.ledger import LeaseLost
-from relay.models import Attempt, Lease, Recipient
+from relay.ledger import HeldLease, LeaseLost
+from relay.models import Attempt, BulkSend, Lease, Recipient
 from tests.relay.ledger_acts import (
     HOUR,
+    ON_POSTGRESQL,
     counts,
     describe,
     let_expire,
-    needs_postgresql,
     outcome,
     record,
     rows_claimed,
 )
 from tests.relay.rows import new_bulk_send
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.postgres, pytest.mark.django_db(transaction=True), ON_POSTGRESQL]
 
 
 def in_threads(*works):
@@ -55,10 +55,15 @@ def wait_for_a_lock() -> None:
     raise AssertionError("nobody waits")
 
 
-@pytest.mark.postgres
-@pytest.mark.django_db(transaction=True)
+def four_of(rows: int) -> tuple[BulkSend, HeldLease]:
+    """A bulk send of so many rows, four of which a worker holds."""
+    bulk_send = new_bulk_send(rows)
+    lease = ledger.acquire(bulk_send.pk)
+    assert len(rows_claimed(lease, 4)) == 4
+    return bulk_send, lease
+
+
 def test_workers_who_claim_at_the_same_time_never_get_the_same_row():
-    needs_postgresql()
     bulk_send = new_bulk_send(600)
     together = threading.Barrier(4)
 
@@ -81,10 +86,7 @@ def test_workers_who_claim_at_the_same_time_never_get_the_same_row():
     assert stages.conclude(bulk_send.pk) == "done"
 
 
-@pytest.mark.postgres
-@pytest.mark.django_db(transaction=True)
 def test_two_who_take_over_at_the_same_time_write_each_attempt_once():
-    needs_postgresql()
     bulk_send = new_bulk_send(200)
     for _ in range(4):
         lease = ledger.acquire(bulk_send.pk)
@@ -101,10 +103,7 @@ def test_two_who_take_over_at_the_same_time_write_each_attempt_once():
     assert Attempt.objects.count() == 200
 
 
-@pytest.mark.postgres
-@pytest.mark.django_db(transaction=True)
 def test_a_lease_is_not_taken_over_in_the_middle_of_a_turn():
-    needs_postgresql()
     bulk_send = new_bulk_send(3)
     lease = ledger.acquire(bulk_send.pk)
     claimed = ledger.take_turn(lease, [], 3).claimed
@@ -121,10 +120,7 @@ def test_a_lease_is_not_taken_over_in_the_middle_of_a_turn():
     assert Lease.objects.get(pk=lease.id).released_at is None
 
 
-@pytest.mark.postgres
-@pytest.mark.django_db(transaction=True)
 def test_a_turn_that_comes_in_the_middle_of_a_take_over_writes_nothing():
-    needs_postgresql()
     bulk_send = new_bulk_send(6)
     lease = ledger.acquire(bulk_send.pk)
     claimed = ledger.take_turn(lease, [], 3).claimed
@@ -144,22 +140,14 @@ def test_a_turn_that_comes_in_the_middle_of_a_take_over_writes_nothing():
     assert [attempt.outcome for attempt in Attempt.objects.all()] == ["unknown"] * 3
 
 
-@pytest.mark.postgres
-@pytest.mark.django_db(transaction=True)
 def test_two_hosts_start_what_is_due_once():
-    needs_postgresql()
     due = {new_bulk_send(1, status="pending", scheduled_at=timezone.now() - HOUR / 60).pk for _ in range(10)}
     started = in_threads(*[stages.start_due] * 3)
     assert Counter(id_ for ids in started for id_ in ids) == Counter(due)
 
 
-@pytest.mark.postgres
-@pytest.mark.django_db(transaction=True)
 def test_rows_returned_while_a_cancellation_commits_are_excluded():
-    needs_postgresql()
-    bulk_send = new_bulk_send(10)
-    lease = ledger.acquire(bulk_send.pk)
-    rows_claimed(lease, 4)
+    bulk_send, lease = four_of(10)
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
             whole_sends.cancel(bulk_send)
@@ -169,13 +157,8 @@ def test_rows_returned_while_a_cancellation_commits_are_excluded():
     assert counts(bulk_send) == {"excluded": 10}
 
 
-@pytest.mark.postgres
-@pytest.mark.django_db(transaction=True)
 def test_a_cancellation_waits_for_rows_that_are_coming_back():
-    needs_postgresql()
-    bulk_send = new_bulk_send(10)
-    lease = ledger.acquire(bulk_send.pk)
-    rows_claimed(lease, 4)
+    bulk_send, lease = four_of(10)
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
             ledger.release(lease)
@@ -185,15 +168,10 @@ def test_a_cancellation_waits_for_rows_that_are_coming_back():
     assert counts(bulk_send) == {"excluded": 10}
 
 
-@pytest.mark.postgres
-@pytest.mark.django_db(transaction=True)
 def test_nobody_waits_to_take_over_while_a_bulk_send_is_being_cancelled():
-    needs_postgresql()
-    bulk_send, other = new_bulk_send(10), new_bulk_send(5)
-    for one in (bulk_send, other):
-        lease = ledger.acquire(one.pk)
-        rows_claimed(lease, 4)
-        let_expire(lease)
+    (bulk_send, lease), (other, others_lease) = four_of(10), four_of(5)
+    let_expire(lease)
+    let_expire(others_lease)
     with transaction.atomic():
         whole_sends.cancel(bulk_send)
         assert in_threads(lambda: ledger.take_over_expired(describe)) == [4]
@@ -202,11 +180,8 @@ def test_nobody_waits_to_take_over_while_a_bulk_send_is_being_cancelled():
     assert counts(bulk_send) == {"unknown": 4, "excluded": 6}
 
 
-@pytest.mark.postgres
-@pytest.mark.django_db(transaction=True)
 def test_all_that_can_happen_to_a_bulk_send_at_once_neither_blocks_nor_leaves_anything():
     """A deadlock would be an error of one of them."""
-    needs_postgresql()
     for _ in range(8):
         bulk_send = new_bulk_send(200)
         leases = [ledger.acquire(bulk_send.pk) for _ in range(5)]
