@@ -11,7 +11,6 @@ attempts once, in one transaction.
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from typing import Any
 
 import psycopg
 
-from bench.measuring import Line, new_installation, say, show
+from bench.measuring import Line, new_installation, say, show, use_django
 
 type Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -49,7 +48,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     cases = [Case(SMALL, batch) for batch in BATCHES] + [Case(options.rows, ENGINE), Case(options.rows, 500)]
     with new_installation() as installation:
-        _use_django(installation.environment)
+        use_django(installation)
         with _connect(installation.environment) as connection:
             _prepare(connection)
             copies = [_copy(connection, SMALL * 10) for _ in range(options.repeat)]
@@ -77,14 +76,6 @@ def _times(case: Case, repeat: int) -> int:
 
 def _middle(samples: list[float]) -> float:
     return sorted(samples)[len(samples) // 2]
-
-
-def _use_django(environment: dict[str, str]) -> None:
-    os.environ |= environment
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    import django
-
-    django.setup()
 
 
 def _connect(environment: dict[str, str]) -> Connection:

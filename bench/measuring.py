@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -44,13 +44,8 @@ class Run:
 
 
 def run(installation: Installation, *arguments: str, **environment: str) -> Run:
-    return watched(lambda: installation.start(*arguments, "--json", **environment), f"manage.py {' '.join(arguments)}")
-
-
-def watched(start: Callable[[], subprocess.Popen[str]], name: str) -> Run:
-    """A process that prints one JSON object."""
     started = time.perf_counter()
-    process = start()
+    process = installation.start(*arguments, "--json", **environment)
     peak = float("nan")
     # Looked at while it runs (the mark only rises): what the system accounts for an ended child includes what its
     # parent had when it started it.
@@ -63,8 +58,17 @@ def watched(start: Callable[[], subprocess.Popen[str]], name: str) -> Run:
             break
     seconds = time.perf_counter() - started
     if process.returncode:
-        raise SystemExit(f"bench: {name} failed:\n{output}{errors}")
+        raise SystemExit(f"bench: manage.py {' '.join(arguments)} failed:\n{output}{errors}")
     return Run(json.loads(output), seconds, peak)
+
+
+def use_django(installation: Installation) -> None:
+    """The product's own modules may be imported in this process after that."""
+    os.environ |= installation.environment
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    import django
+
+    django.setup()
 
 
 @dataclass(frozen=True, slots=True)
