@@ -146,12 +146,12 @@ def new_database(folder: Path) -> Iterator[dict[str, str]]:
     server = {name: os.environ[name] for name in ("DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD")}
     name = _new_name()
     template = _postgresql_template(tuple(server.items()))
-    with _maintenance(server) as connection:
+    with connected(server) as connection:
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     try:
         yield {"USE_SQLITE": "0", **server, "DB_NAME": name}
     finally:
-        with _maintenance(server) as connection:  # a new one: the server may have been restarted meanwhile
+        with connected(server) as connection:  # a new one: the server may have been restarted meanwhile
             connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
@@ -159,13 +159,13 @@ def new_database(folder: Path) -> Iterator[dict[str, str]]:
 def new_analytics(server: dict[str, str]) -> Iterator[dict[str, str]]:
     """A second database on the PostgreSQL of this run, empty: the variables that name it to an installation."""
     name = _new_name()
-    with _maintenance(server) as connection:
+    with connected(server) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
     try:
         place = {f"ANALYTICS_{key}": server[key] for key in ("DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD")}
         yield {**place, "ANALYTICS_DB_NAME": name}
     finally:
-        with _maintenance(server) as connection:
+        with connected(server) as connection:
             connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
@@ -181,7 +181,7 @@ def _sqlite_template() -> Path:
 @cache
 def _postgresql_template(server: tuple[tuple[str, str], ...]) -> str:
     name = _new_name()
-    with _maintenance(dict(server)) as connection:
+    with connected(dict(server)) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
     atexit.register(_drop, name, server)
     _migrate({"USE_SQLITE": "0", **dict(server), "DB_NAME": name})
@@ -189,7 +189,7 @@ def _postgresql_template(server: tuple[tuple[str, str], ...]) -> str:
 
 
 def _drop(name: str, server: tuple[tuple[str, str], ...]) -> None:
-    with contextlib.suppress(psycopg.OperationalError), _maintenance(dict(server)) as connection:  # it may be gone
+    with contextlib.suppress(psycopg.OperationalError), connected(dict(server)) as connection:  # it may be gone
         connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
@@ -197,13 +197,13 @@ def _new_name() -> str:
     return "test_" + "".join(random.choices(string.ascii_lowercase, k=12))
 
 
-def _maintenance(server: dict[str, str]) -> psycopg.Connection[tuple[object, ...]]:
+def connected(server: dict[str, str], database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
     return psycopg.connect(
         host=server["DB_HOST"],
         port=server["DB_PORT"],
         user=server["DB_USER"],
         password=server["DB_PASSWORD"],
-        dbname="postgres",
+        dbname=database,
         autocommit=True,
     )
 
