@@ -4,6 +4,7 @@ from relay.models.account_limits import Pace, Quota
 from relay.models.bulk_sends import BulkSend, BulkSendQuerySet, Decision, WrongState
 from relay.models.ledger_rows import Attempt, Lease, Recipient, RecipientQuerySet, Settlement
 from relay.models.lists import Attachment, Sender, SendingWindow, Suppression
+from relay.models.mail_templates import MailTemplate, MailTemplateQuerySet
 
 __all__ = [
     "Attachment",
@@ -12,6 +13,8 @@ __all__ = [
     "BulkSendQuerySet",
     "Decision",
     "Lease",
+    "MailTemplate",
+    "MailTemplateQuerySet",
     "Pace",
     "Quota",
     "Recipient",
