@@ -214,8 +214,11 @@ class RelayClient:
 
     # --- templates --------------------------------------------------------------------------------------------------
 
-    def templates(self) -> AsyncIterator[Template]:
-        return self._items(self._templates_url, parsing.template_from)
+    def templates(self, *, per_page: int = 50) -> AsyncIterator[Template]:
+        """All of them. A page may carry the bodies too: the largest one (200) could be too much of an answer."""
+        if not 5 <= per_page <= 200:
+            raise ValueError("per_page must be from 5 to 200")
+        return self._items(self._templates_url.with_query({"per_page": str(per_page)}), parsing.template_from)
 
     async def get_template(self, template_id: str) -> Template:
         return await self._ask(self._template_url(template_id), parsing.template)

@@ -2,7 +2,8 @@
 
 The settings are JSON (see README.md): rates per kind, drawn once per call, and scripts per recipient. A script
 goes before the rates. `…_after` kinds and `html_after`, `no_id_after`, `truncated_after` accept the message first.
-Reports have scripts of their own, one for each step: `create`, `poll`, `list`, `file`.
+Reports have scripts of their own, one for each step: `create`, `poll`, `list`, `file`; so have templates: `list`,
+`get`, `get_body`, `create`, `update`, `body`, `delete`.
 """
 
 import asyncio
@@ -98,6 +99,11 @@ FILE_FAULTS = _table(
 
 # By step: the kinds that its script may name.
 REPORT_FAULTS = {"create": SEND_FAULTS, "poll": READ_FAULTS, "list": READ_FAULTS, "file": FILE_FAULTS}
+TEMPLATE_FAULTS = {
+    **dict.fromkeys(("list", "get", "get_body"), READ_FAULTS),
+    **dict.fromkeys(("create", "update", "body", "delete"), SEND_FAULTS),
+}
+STEPS = {"reports": REPORT_FAULTS, "templates": TEMPLATE_FAULTS}
 
 _KEYS = (
     "seed",
@@ -108,6 +114,7 @@ _KEYS = (
     "recipients",
     "reads",
     "reports",
+    "templates",
     "report_links",
     "redirect_to",
 )
@@ -154,9 +161,10 @@ class Faults:
             address.lower(): list(script) if isinstance(script, list) else script
             for address, script in checked.get("recipients", {}).items()
         }
-        self._reports: dict[str, str | list[str]] = {
-            step: list(script) if isinstance(script, list) else script
-            for step, script in checked.get("reports", {}).items()
+        self._steps: dict[str, str | list[str]] = {
+            f"{thing}.{step}": list(script) if isinstance(script, list) else script
+            for thing in STEPS
+            for step, script in checked.get(thing, {}).items()
         }
 
     def for_send(self, addresses: Iterable[str]) -> Fault | None:
@@ -172,11 +180,12 @@ class Faults:
     def for_read(self) -> Fault | None:
         return self._reads.draw()
 
-    def for_report(self, step: str) -> Fault | None:
-        """The fault of this call about a report; the rates of `reads` hold where its step has no script."""
-        drawn = None if step == "file" else self._reads.draw()
-        script = self._reports.get(step)
-        return drawn if script is None else _step(script, REPORT_FAULTS[step])
+    def for_step(self, step: str) -> Fault | None:
+        """The fault of this call (`reports.poll`); the rates of `reads` hold where its step has no script."""
+        drawn = None if step == "reports.file" else self._reads.draw()
+        script = self._steps.get(step)
+        thing, _dot, name = step.partition(".")
+        return drawn if script is None else _step(script, STEPS[thing][name])
 
     @property
     def report_links(self) -> str:
@@ -297,7 +306,8 @@ def check_config(config: object) -> Json:
     _check_rates(config.get("rates", {}), "rates", SEND_FAULTS)
     _check_rates(config.get("reads", {}), "reads", READ_FAULTS)
     _check_recipients(config.get("recipients", {}))
-    _check_reports(config.get("reports", {}))
+    for thing, steps in STEPS.items():
+        _check_steps(thing, config.get(thing, {}), steps)
     for key in ("report_links", "redirect_to"):
         if not isinstance(config.get(key, ""), str):
             raise ValueError(f'"{key}" must be a URL.')
@@ -327,13 +337,13 @@ def _check_recipients(recipients: object) -> None:
         _check_script(f"recipients.{address}", script, SEND_FAULTS)
 
 
-def _check_reports(reports: object) -> None:
-    if not isinstance(reports, dict):
-        raise ValueError('"reports" must be an object of step and kind.')
-    for step, script in reports.items():
-        if step not in REPORT_FAULTS:
-            raise ValueError(f'"reports.{step}" is no step; known are {", ".join(REPORT_FAULTS)}.')
-        _check_script(f"reports.{step}", script, REPORT_FAULTS[step])
+def _check_steps(thing: str, scripts: object, steps: dict[str, dict[str, Fault]]) -> None:
+    if not isinstance(scripts, dict):
+        raise ValueError(f'"{thing}" must be an object of step and kind.')
+    for step, script in scripts.items():
+        if step not in steps:
+            raise ValueError(f'"{thing}.{step}" is no step; known are {", ".join(steps)}.')
+        _check_script(f"{thing}.{step}", script, steps[step])
 
 
 def _check_script(key: str, script: object, known: dict[str, Fault]) -> None:

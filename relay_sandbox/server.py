@@ -48,7 +48,7 @@ class Route:
     access: str
     """"account": key and account of the path; "key": key only; "open": neither."""
     step: str = ""
-    """Of a report, for its faults."""
+    """Of a report or a template, for its faults: `reports.poll`."""
 
 
 class Routes:
@@ -152,7 +152,7 @@ class Server:
         if route.access == "open":
             self._check_host(request)
             answer: Response = route.endpoint(request, *values)
-            fault = self.faults.for_report(route.step) if route.step else None
+            fault = self.faults.for_step(route.step) if route.step else None
             if fault is None:
                 return answer
             content = b"".join(answer.chunks or ()) if fault.accepted else b""
@@ -175,7 +175,7 @@ class Server:
             account = self.accounts.authorise(request, values.pop(0))
         else:
             account = self.accounts.owner(request)
-        fault = self.faults.for_report(route.step) if route.step else self.faults.for_read()
+        fault = self.faults.for_step(route.step) if route.step else self.faults.for_read()
         latency = self.faults.latency()
         if fault is None and not latency:
             return route.endpoint(request, account, *values)
@@ -222,13 +222,13 @@ class Server:
         routes.add("GET", f"{account}/domains/{{}}", pages.domain)
         routes.add("GET", "/user", pages.user, "key")
         routes.add("GET", "/user/apikeys", pages.api_keys, "key")
-        routes.add("GET", f"{account}/templates", templates.index)
-        routes.add("POST", f"{account}/templates", templates.create)
-        routes.add("GET", f"{account}/templates/{{}}", templates.get)
-        routes.add("PUT", f"{account}/templates/{{}}", templates.update)
-        routes.add("DELETE", f"{account}/templates/{{}}", templates.delete)
-        routes.add("GET", f"{account}/templates/{{}}/body", templates.get_body)
-        routes.add("PUT", f"{account}/templates/{{}}/body", templates.put_body)
+        routes.add("GET", f"{account}/templates", templates.index, step="templates.list")
+        routes.add("POST", f"{account}/templates", templates.create, step="templates.create")
+        routes.add("GET", f"{account}/templates/{{}}", templates.get, step="templates.get")
+        routes.add("PUT", f"{account}/templates/{{}}", templates.update, step="templates.update")
+        routes.add("DELETE", f"{account}/templates/{{}}", templates.delete, step="templates.delete")
+        routes.add("GET", f"{account}/templates/{{}}/body", templates.get_body, step="templates.get_body")
+        routes.add("PUT", f"{account}/templates/{{}}/body", templates.put_body, step="templates.body")
         self._add_reading_routes(routes)
         self._add_open_routes(routes)
         return routes
@@ -245,10 +245,10 @@ class Server:
             self.options.delivery_seconds,
             lambda: self.faults.report_links.rstrip("/") or self.url,
         )
-        routes.add("POST", "/reports/reportrequest", reports.create, "key", "create")
-        routes.add("GET", "/reports/reportrequest", reports.get, "key", "poll")
-        routes.add("GET", "/reports/reportrequests", reports.index, "key", "list")
-        routes.add("GET", "/files/reports/{}", reports.file, "open", "file")
+        routes.add("POST", "/reports/reportrequest", reports.create, "key", "reports.create")
+        routes.add("GET", "/reports/reportrequest", reports.get, "key", "reports.poll")
+        routes.add("GET", "/reports/reportrequests", reports.index, "key", "reports.list")
+        routes.add("GET", "/files/reports/{}", reports.file, "open", "reports.file")
 
     def _add_open_routes(self, routes: Routes) -> None:
         inbox = Inbox(self.store, self.clock, self.stats, self.options.delivery_seconds)
