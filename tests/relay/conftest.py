@@ -1,15 +1,17 @@
 """The bulk send and the worker that most tests of the ledger begin with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.utils import translation
 
 from relay import ledger
 from relay.ledger import HeldLease
 from relay.models import BulkSend
 from tests.relay.rows import new_bulk_send
-from tests.sandbox import Sandbox
+from tests.relay.templates_at_relay import TemplatesAtRelay
+from tests.sandbox import Sandbox, running_sandbox
 
 
 @pytest.fixture
@@ -35,3 +37,31 @@ def new(sandbox: Sandbox, settings: Any) -> Callable[..., BulkSend]:
         return new_bulk_send(rows, subject="Hola {{nombre}}", from_email="avisos@example.com", **fields)
 
     return new
+
+
+@pytest.fixture(scope="session")
+def _sandbox_of_templates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A relay of its own: the shared one keeps its samples, which other tests send with."""
+    with running_sandbox(tmp_path_factory.mktemp("templates") / "store.sqlite3") as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def at_relay(_sandbox_of_templates: Sandbox, settings: Any) -> TemplatesAtRelay:
+    """A sandbox relay without templates, and an installation that is set up for it and not patient."""
+    sandbox = _sandbox_of_templates
+    settings.DOPPLER_RELAY_API_KEY = sandbox.key
+    settings.DOPPLER_RELAY_ACCOUNT_ID = sandbox.account
+    settings.DOPPLER_RELAY_BASE_URL = sandbox.url + "/"
+    settings.RELAY_TIMEOUT_SECONDS = 1
+    sandbox.reset()
+    at_relay = TemplatesAtRelay(sandbox)
+    at_relay.clear()
+    return at_relay
+
+
+@pytest.fixture
+def english() -> Iterator[None]:
+    """The sentences as they stand in the code."""
+    with translation.override("en"):
+        yield
