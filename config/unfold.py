@@ -54,6 +54,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _item(_("Bulk sends"), "outgoing_mail", "relay.bulksend"),
                     _item(_("Recipients"), "group", "relay.recipient"),
+                    _item(_("Templates"), "draft", "relay.mailtemplate"),
                 ],
             },
             {

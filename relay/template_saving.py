@@ -45,12 +45,21 @@ class NotSaved(Explained):
     """Nothing of it is stored at the relay (or nothing more than before); the text says why."""
 
 
-class HalfSaved(Explained):
-    """Name, sender and subject are stored at the relay, the content is not. The copy keeps it for another try."""
+class BrokenOff(Explained):
+    """A save that is not whole, or not known to be. `template` is the copy, which keeps what was wanted; None when the
+    relay does not show what it was told to create."""
+
+    def __init__(self, text: str, template: MailTemplate | None = None) -> None:
+        super().__init__(text)
+        self.template = template
 
 
-class NotKnown(Explained):
-    """No usable answer, and the relay cannot be asked either: the copy keeps what was wanted."""
+class HalfSaved(BrokenOff):
+    """Name, sender and subject are stored at the relay, the content is not."""
+
+
+class NotKnown(BrokenOff):
+    """No usable answer, and the relay cannot be asked either."""
 
 
 class Protected(Explained):
@@ -225,14 +234,16 @@ def _body_missing(template: MailTemplate, reason: str) -> Explained:
                 "Half saved: the relay has the new name, sender and subject, but still the former content. %(reason)s "
                 "Your text is kept here: press «Finish saving»."
             )
-            % told
+            % told,
+            template,
         )
     return HalfSaved(
         _(
             "Half saved: the relay has the name, sender and subject, but no content yet. %(reason)s "
             "Your text is kept here: press «Finish saving»."
         )
-        % told
+        % told,
+        template,
     )
 
 
@@ -248,7 +259,8 @@ def _read_back(relay: Conversation, template: MailTemplate, version: Version) ->
             _(
                 "It is not known what of this is saved: the relay was told, gave no usable answer, and cannot be asked "
                 "now. Your text is kept here: press «Finish saving» when it answers again."
-            )
+            ),
+            template,
         ) from error
 
 

@@ -4,4 +4,11 @@ The ledger is for looking: bulk sends and recipients are never added, edited or 
 a bulk send (start, pause, resume, cancel) is a decision of `relay.admin.decisions`, always confirmed by a POST.
 """
 
-from relay.admin import attachments, bulk_sends, lists, recipients, users  # noqa: F401  (each registers its models)
+from relay.admin import (  # noqa: F401  (each registers its models)
+    attachments,
+    bulk_sends,
+    lists,
+    mail_templates,
+    recipients,
+    users,
+)
