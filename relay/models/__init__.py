@@ -5,6 +5,7 @@ from relay.models.bulk_sends import BulkSend, BulkSendQuerySet, Decision, WrongS
 from relay.models.ledger_rows import Attempt, Lease, Recipient, RecipientQuerySet, Settlement
 from relay.models.lists import Attachment, Sender, SendingWindow, Suppression
 from relay.models.mail_templates import MailTemplate, MailTemplateQuerySet
+from relay.models.tallies import Tally
 
 __all__ = [
     "Attachment",
@@ -23,5 +24,6 @@ __all__ = [
     "SendingWindow",
     "Settlement",
     "Suppression",
+    "Tally",
     "WrongState",
 ]
