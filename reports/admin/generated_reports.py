@@ -26,7 +26,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_POST
 
-from relay.admin import words
+from relay.admin import polling, words
 from relay.admin.downloads import path_as_download
 from relay.admin.unfolded import ChangeList, LookingOnly, ModelAdmin, display
 from relay.explained import Explained
@@ -95,8 +95,8 @@ class GeneratedReportAdmin(LookingOnly, ModelAdmin[GeneratedReport]):
     readonly_fields: ClassVar[Any] = [name for _title, options in fieldsets for name in options["fields"]]
 
     class Media:
-        css = {"all": ["reports/admin.css"]}
-        js = ["reports/progress.js"]
+        css = {"all": [polling.STYLE, "reports/admin.css"]}
+        js = [polling.SCRIPT]
 
     # --- who may do what ------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """The parts of a page that change while somebody looks: rendered with the page, and again for its poll.
 
-`reports/static/reports/progress.js` asks for them every few seconds while something moves, and puts what differs in
-the place of what has the same id. So a part looks the same however it came.
+The script of `relay.admin.polling` asks for them every few seconds while something moves, and puts what differs in the
+place of what has the same id. So a part looks the same however it came.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +11,7 @@ from django.template.loader import render_to_string
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from relay.admin import words
+from relay.admin import polling, words
 from reports.admin.offers import Rights, buttons, loads, moves
 from reports.admin.words import STATE_COLOURS, has_rejects, how_far, rows
 from reports.models import GeneratedReport
@@ -35,7 +35,7 @@ FACTS: Mapping[str, Callable[[GeneratedReport], str | None]] = {
 
 def part(report: GeneratedReport, name: str, rights: Rights) -> SafeString:
     content = render_to_string(f"reports/admin/{name}.html", _context(report, rights))
-    return format_html('<div id="report-{}-{}">{}</div>', report.pk, name, content)
+    return polling.part(f"report-{report.pk}-{name}", content)
 
 
 def fact(report: GeneratedReport, name: str) -> SafeString:
@@ -54,8 +54,7 @@ def page(report: GeneratedReport, rights: Rights) -> list[SafeString]:
 
 def fragment(reports: Iterable[GeneratedReport], parts: Iterable[SafeString]) -> str:
     """What a poll is answered."""
-    moving = any(moves(report) for report in reports)
-    return render_to_string("reports/admin/progress.html", {"parts": parts, "moving": moving})
+    return polling.fragment(parts, moving=any(moves(report) for report in reports))
 
 
 def _context(report: GeneratedReport, rights: Rights) -> dict[str, object]:

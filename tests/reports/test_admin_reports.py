@@ -222,9 +222,9 @@ def test_the_page_is_polled_while_the_report_is_under_way(lucia: Client, state: 
         (f"{LIST}{one.pk}/change/", f"{LIST}{one.pk}/progress/"),
     ):
         shown = page(lucia, url)
-        assert f'data-reports-poll="{poll}"' in shown
-        assert (f'data-reports-poll="{poll}" hidden>' in shown) is not moves
-        assert "reports/progress.js" in shown
+        assert f'data-poll="{poll}"' in shown
+        assert (f'data-poll="{poll}" hidden>' in shown) is not moves
+        assert "relay/progress.js" in shown
         assert page(lucia, poll).startswith("<div data-moving>" if moves else "<div>")
 
 
@@ -234,7 +234,7 @@ def test_the_page_is_polled_while_it_is_loaded(lucia: Client, stored_in: Path, s
     load(one, state)
     moves = state in {Loading.WAITING, Loading.LOADING}
     for url, poll in ((LIST, f"{LIST}progress/?id={one.pk}"), (f"{LIST}{one.pk}/change/", f"{LIST}{one.pk}/progress/")):
-        assert (f'data-reports-poll="{poll}" hidden>' in page(lucia, url)) is not moves
+        assert (f'data-poll="{poll}" hidden>' in page(lucia, url)) is not moves
         assert page(lucia, poll).startswith("<div data-moving>" if moves else "<div>")
 
 

@@ -1,14 +1,25 @@
-// Keeps a page of reports true while something moves: see reports/admin/parts.py. Only what differs is replaced, so the
-// place on the page, a selection elsewhere and the focus stay. It rests while nobody looks, and ends when nothing moves,
-// when the session has ended, or when the page may no longer be seen.
+// Keeps a page true while something moves (see relay/admin/polling.py): the element with `data-poll` names the address
+// that answers with the parts of the page which may have changed. Only what differs is replaced, so the place on the
+// page, a selection and the focus stay. It rests while nobody looks, and ends when nothing moves, when the session has
+// ended, or when the page may no longer be seen.
 "use strict";
 (() => {
   const SHORTEST = 3000;
   const LONGEST = 15000;
 
+  function differs(incoming) {
+    const shown = document.getElementById(incoming.id);
+    return shown !== null && shown.innerHTML !== incoming.innerHTML;
+  }
+
+  // Somebody is about to copy from it: it is replaced when they have let go.
+  function isSelected(shown) {
+    const selection = document.getSelection();
+    return selection !== null && !selection.isCollapsed && selection.containsNode(shown, true);
+  }
+
   function replace(incoming) {
     const shown = document.getElementById(incoming.id);
-    if (!shown || shown.innerHTML === incoming.innerHTML) return false;
     const focused = shown.contains(document.activeElement) ? document.activeElement : null;
     const [action, link] = [focused?.getAttribute("formaction"), focused?.getAttribute("href")];
     shown.replaceWith(incoming);
@@ -18,7 +29,6 @@
       );
       again?.focus({ preventScroll: true });
     }
-    return true;
   }
 
   function follow(place) {
@@ -31,7 +41,7 @@
       }
       let answer;
       try {
-        answer = await fetch(place.dataset.reportsPoll, { credentials: "same-origin" });
+        answer = await fetch(place.dataset.poll, { credentials: "same-origin" });
       } catch {
         return again(LONGEST); // the network, or a restart: it comes back
       }
@@ -40,9 +50,11 @@
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fragment = page.body.firstElementChild;
       if (!fragment) return end();
-      const changes = [...fragment.children].filter(replace).length;
-      if (!fragment.hasAttribute("data-moving")) return end();
-      again(changes ? SHORTEST : Math.min(rest * 1.3, LONGEST));
+      const changed = [...fragment.children].filter(differs);
+      const free = changed.filter((incoming) => !isSelected(document.getElementById(incoming.id)));
+      free.forEach(replace);
+      if (!fragment.hasAttribute("data-moving") && free.length === changed.length) return end();
+      again(changed.length ? SHORTEST : Math.min(rest * 1.3, LONGEST));
     }
 
     function again(pause) {
@@ -58,6 +70,6 @@
   }
 
   document.addEventListener("DOMContentLoaded", () => {
-    document.querySelectorAll("[data-reports-poll]:not([hidden])").forEach(follow);
+    document.querySelectorAll("[data-poll]:not([hidden])").forEach(follow);
   });
 })();
