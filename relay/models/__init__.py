@@ -6,6 +6,7 @@ from relay.models.ledger_rows import Attempt, Lease, Recipient, RecipientQuerySe
 from relay.models.lists import Attachment, Sender, SendingWindow, Suppression
 from relay.models.mail_templates import MailTemplate, MailTemplateQuerySet
 from relay.models.tallies import Tally
+from relay.models.preparations import Preparation, PreparationQuerySet, RememberedMapping
 
 __all__ = [
     "Attachment",
@@ -17,9 +18,12 @@ __all__ = [
     "MailTemplate",
     "MailTemplateQuerySet",
     "Pace",
+    "Preparation",
+    "PreparationQuerySet",
     "Quota",
     "Recipient",
     "RecipientQuerySet",
+    "RememberedMapping",
     "Sender",
     "SendingWindow",
     "Settlement",
