@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import mimetypes
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from relay.addresses import AddressProblem, check_address
 from relay.explained import Explained
 from relay.headers import conflicting_names
 from relay.models import Attachment, BulkSend, Recipient, Sender, SendingWindow
-from relay.recipients import RecipientsFile, open_recipients
+from relay.recipients import AS_UNDERSTOOD, Corrections, RecipientsFile, open_recipients
 from relay.rendering import CompiledTemplate, TemplateProblem, compile_template
 from relay_client import RelayError, RelayMisconfigured, RelayNotFound
 
@@ -46,6 +46,7 @@ class Order:
     sender: str = ""
     reply_to: str = ""
     email_column: str | None = None
+    corrections: Corrections = AS_UNDERSTOOD  # of what was understood from the file
     attachments: tuple[Path, ...] = ()
     variable_map: Mapping[str, str] = field(default_factory=dict)
     scheduled_at: datetime | None = None
@@ -56,6 +57,7 @@ class Order:
     max_rate: float | None = None
     first_slice: int = 0
     first_slice_max_refused: float | None = None  # None: the usual share
+    draft: bool = False  # it stays `draft`, even if all rows are valid, until a person allows it
     created_by: User | None = None
 
 
@@ -70,20 +72,28 @@ class RelayTemplate:
     from_name: str
 
 
-def create_bulk_send(order: Order) -> BulkSend:
+def create_bulk_send(
+    order: Order, *, progress: importing.Progress | None = None, then: Callable[[BulkSend], None] | None = None
+) -> BulkSend:
     """Checks the order and the file against the template, and stores the bulk send with one row per recipient.
 
-    It is `draft` when rows were rejected that the order does not accept, else `pending`. Raises Refused or
-    FileProblem, and then stored nothing.
+    It is `draft` when rows were rejected that the order does not accept, or when the order says so, else `pending`.
+    Raises Refused or FileProblem, and then stored nothing. `progress` is told how many rows were read; `then` ends
+    the transaction that stores it. Whatever those two raise takes everything back.
     """
     if order.template_id.strip() in {"", ".", ".."}:
         raise Refused(_("«%(id)s» is no id of a template.") % {"id": order.template_id})
     _check_schedule(order.scheduled_at)
     reply_to = _checked_reply_to(order.reply_to)
-    attachments = _checked_attachments(order.attachments)
+    _check_attachments(order.attachments)
     sender = _allowed_sender(order.sender)
     window = named_window(order.window) if order.window else None
-    file = open_recipients(order.recipients, email_column=order.email_column, name=order.file_name or None)
+    file = open_recipients(
+        order.recipients,
+        email_column=order.email_column,
+        name=order.file_name or None,
+        corrections=order.corrections,
+    )
     template = fetch_template(order.template_id)
     compiled = _compiled(order, template)
     _check_columns(order, file, compiled)
@@ -120,7 +130,7 @@ def create_bulk_send(order: Order) -> BulkSend:
     )
     if order.first_slice_max_refused is not None:
         bulk_send.first_slice_max_refused = order.first_slice_max_refused
-    _store(bulk_send, file, compiled, attachments)
+    _store(bulk_send, file, compiled, order, progress=progress, then=then)
     return bulk_send
 
 
@@ -250,18 +260,21 @@ def _check_columns(order: Order, file: RecipientsFile, template: CompiledTemplat
         )
 
 
-def _checked_attachments(paths: Iterable[Path]) -> list[Path]:
-    checked = list(paths)
-    for path in checked:
+def _check_attachments(paths: Iterable[Path]) -> None:
+    paths = list(paths)
+    for path in paths:
         if not path.is_file():
             raise Refused(_("The attachment %(path)s is not a file that can be read.") % {"path": path})
-    total = sum(path.stat().st_size for path in checked)
+    check_attachments_size(sum(path.stat().st_size for path in paths))
+
+
+def check_attachments_size(total: int) -> None:
+    """Raises Refused when inboxes would not accept so many bytes."""
     if total > ATTACHMENTS_LIMIT:
         raise Refused(
             _("The attachments have %(size).1f MB together; %(limit)d MB is the most that inboxes accept.")
             % {"size": total / 1024 / 1024, "limit": ATTACHMENTS_LIMIT // 1024 // 1024}
         )
-    return checked
 
 
 def store_attachment(path: Path, filename: str = "") -> Attachment:
@@ -295,16 +308,26 @@ def _content_type(filename: str) -> str:
     return mimetypes.guess_type(filename)[0] or "application/octet-stream"
 
 
-def _store(bulk_send: BulkSend, file: RecipientsFile, template: CompiledTemplate, attachments: Iterable[Path]) -> None:
+def _store(
+    bulk_send: BulkSend,
+    file: RecipientsFile,
+    template: CompiledTemplate,
+    order: Order,
+    *,
+    progress: importing.Progress | None,
+    then: Callable[[BulkSend], None] | None,
+) -> None:
     rejects: Path | None = None
     try:
         with transaction.atomic():
             bulk_send.save()
-            bulk_send.attachments.set([store_attachment(path) for path in attachments])
-            findings = importing.import_recipients(bulk_send, file, template)
+            bulk_send.attachments.set([store_attachment(path) for path in order.attachments])
+            findings = importing.import_recipients(bulk_send, file, template, progress)
             if findings.excluded:
                 rejects = _write_rejects(bulk_send, file)
-            _settle_status(bulk_send, findings)
+            _settle_status(bulk_send, findings, draft=order.draft)
+            if then is not None:
+                then(bulk_send)
     except BaseException:
         if rejects is not None:
             rejects.unlink(missing_ok=True)
@@ -319,8 +342,8 @@ def _write_rejects(bulk_send: BulkSend, file: RecipientsFile) -> Path:
     return path
 
 
-def _settle_status(bulk_send: BulkSend, findings: importing.Findings) -> None:
-    ready = findings.valid and (bulk_send.accept_rejects or not findings.excluded)
+def _settle_status(bulk_send: BulkSend, findings: importing.Findings, *, draft: bool) -> None:
+    ready = not draft and findings.valid and (bulk_send.accept_rejects or not findings.excluded)
     bulk_send.total = findings.total
     bulk_send.findings = findings.as_json()
     bulk_send.status = BulkSend.Status.PENDING if ready else BulkSend.Status.DRAFT

@@ -115,7 +115,10 @@ class _Before:
 
 def _locked(bulk_send: BulkSend) -> _Before:
     """As it is now, and stays until this decision is committed: workers and other people wait for it."""
-    bulk_send.refresh_from_db(from_queryset=BulkSend.objects.select_for_update(no_key=True))
+    try:
+        bulk_send.refresh_from_db(from_queryset=BulkSend.objects.select_for_update(no_key=True))
+    except BulkSend.DoesNotExist:
+        raise WrongState(_("Bulk send %(id)d has been discarded.") % {"id": bulk_send.pk}) from None
     return _Before(bulk_send.status, bulk_send.reason, bulk_send.max_rate)
 
 

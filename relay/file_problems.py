@@ -35,6 +35,14 @@ _SENTENCES = {
         "%(file)s: row %(row)d, byte %(byte)d: a character there is neither UTF-8 nor Windows-1252."
         " Export the file again as CSV UTF-8."
     ),
+    "not_in_encoding": _(
+        "%(file)s: row %(row)d, byte %(byte)d: what stands there is not %(encoding)s."
+        " Choose another encoding, or export the file again as CSV UTF-8."
+    ),
+    "wrong_encoding": _("%(file)s: «%(encoding)s» is no encoding that can be read here."),
+    "wrong_delimiter": _(
+        "%(file)s: «%(delimiter)s» cannot separate columns: comma, semicolon, tab or vertical bar can."
+    ),
     "long_line": _("%(file)s: row %(row)d is longer than 16 MB: this is not a list of recipients."),
     "large_cell": _("%(file)s: row %(row)d, column %(column)s: the cell is larger than 1 MB."),
     "open_quote": _(

@@ -25,6 +25,10 @@ COPY_BLOCK = 1_000  # rows joined into one piece of COPY data
 INSERT_PIECE = 5_000  # rows
 ANALYZE_FROM = 10_000  # rows; below, the planner cannot go wrong by much
 
+PROGRESS_ROWS = 2_000  # so often a progress is told
+
+Progress = Callable[[int], None]  # is told how many rows have been read
+
 # email, reason (empty: valid), detail
 Verdict = tuple[str, str, str]
 
@@ -69,7 +73,9 @@ class Findings:
         }
 
 
-def import_recipients(bulk_send: BulkSend, file: RecipientsFile, template: CompiledTemplate) -> Findings:
+def import_recipients(
+    bulk_send: BulkSend, file: RecipientsFile, template: CompiledTemplate, progress: Progress | None = None
+) -> Findings:
     """Stores the file's rows as recipients of `bulk_send`. To be called inside a transaction.
 
     Raises FileProblem when the file turns out unreadable on the way; the transaction takes back what was stored.
@@ -77,6 +83,8 @@ def import_recipients(bulk_send: BulkSend, file: RecipientsFile, template: Compi
     findings = Findings()
     judge = _judge(bulk_send, file, template)
     rows = _judged_rows(bulk_send, file, judge, findings)
+    if progress is not None:
+        rows = _told(rows, progress)
     if connection.vendor == "postgresql":
         _copy(rows)
     else:
@@ -157,6 +165,15 @@ def _judged_rows(
         if slip:
             findings.add_slip(number, slip)
         yield bulk_send_id, number, email, encode(dict(zip(columns, values, strict=True))), "pending", "", ""
+
+
+def _told[T](rows: Iterable[T], progress: Progress) -> Iterator[T]:
+    read = 0
+    for read, row in enumerate(rows, 1):
+        if read % PROGRESS_ROWS == 0:
+            progress(read)
+        yield row
+    progress(read)
 
 
 _COLUMNS = ("bulk_send_id", "row", "email", "variables", "state", "reason", "reason_detail")

@@ -24,7 +24,7 @@ from relay.csv_rows import DELIMITERS, csv_rows
 from relay.file_problems import FileProblem, opened
 from relay.headers import address_columns, read_header
 from relay.text_encoding import find_encoding
-from relay.workbooks import first_row, is_workbook, workbook_rows
+from relay.workbooks import first_rows, is_workbook, workbook_rows
 
 SAMPLE_ROWS = 20
 
@@ -63,21 +63,54 @@ class RecipientsFile:
         return self.header[: self.address_column] + self.header[self.address_column + 1 :]
 
 
-def open_recipients(path: Path, *, email_column: str | None = None, name: str | None = None) -> RecipientsFile:
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """What a person knows better than the file says. Empty: as it is understood. A workbook has neither."""
+
+    encoding: str | None = None  # one of ENCODINGS
+    delimiter: str | None = None
+
+
+AS_UNDERSTOOD = Corrections()
+
+
+def open_recipients(
+    path: Path,
+    *,
+    email_column: str | None = None,
+    name: str | None = None,
+    corrections: Corrections = AS_UNDERSTOOD,
+) -> RecipientsFile:
     """Describe the file, having seen that it can be read; raises FileProblem otherwise.
 
     `email_column` chooses the address column; `name` is what sentences call the file (an upload has another on disk).
     """
     name = name or path.name
     try:
-        describe = _described_workbook if is_workbook(path) else _described_text
-        file = describe(path, name, email_column)
+        layout, rows = _beginning(path, name, email_column, corrections)
+        row, cells = rows[0]
+        header, address_column = read_header(row, cells, email_column)
+        file = replace(layout, header=header, address_column=address_column, header_row=row)
         if next(read_rows(file), None) is None:
             raise FileProblem("no_rows", row=file.header_row)
     except FileProblem as problem:
         problem.params["file"] = name
         raise
     return file
+
+
+def read_beginning(
+    path: Path, *, email_column: str | None, name: str, corrections: Corrections = AS_UNDERSTOOD
+) -> "tuple[RecipientsFile, _NumberedRows]":
+    """How the file is read, and its first rows from the header on, whatever they hold: for a person to look at.
+
+    The description has no header yet. Raises FileProblem for a file of which nothing can be read.
+    """
+    try:
+        return _beginning(path, name, email_column, corrections)
+    except FileProblem as problem:
+        problem.params["file"] = name
+        raise
 
 
 def read_rows(file: RecipientsFile) -> Iterator[Row]:
@@ -103,23 +136,28 @@ def _judged(records: Iterable[tuple[int, list[str]]], file: RecipientsFile) -> I
             yield row((number, cells, None))
 
 
-def _described_workbook(path: Path, name: str, email_column: str | None) -> RecipientsFile:
-    sheet, row, cells = first_row(path)
-    header, address_column = read_header(row, cells, email_column)
-    # An XML escape can be a NUL.
-    return RecipientsFile(path, name, "xlsx", "utf-8", None, header, address_column, row, has_nul=True, sheet=sheet)
+_NumberedRows = list[tuple[int, list[str]]]
+
+
+def _beginning(
+    path: Path, name: str, email_column: str | None, corrections: Corrections
+) -> tuple[RecipientsFile, _NumberedRows]:
+    """The layout, and at least the row of the header."""
+    if is_workbook(path):
+        sheet, rows = first_rows(path, SAMPLE_ROWS)
+        # An XML escape can be a NUL.
+        return RecipientsFile(path, name, "xlsx", "utf-8", None, (), 0, 0, has_nul=True, sheet=sheet), rows
+    encoding, bom, has_nul = find_encoding(path, corrections.encoding or None)
+    file = RecipientsFile(path, name, "csv", encoding, None, (), 0, 0, bom=bom, has_nul=has_nul)
+    return _with_layout(file, email_column, corrections.delimiter or None)
 
 
 # --- Text: delimiter, header, rows
 
 
-def _described_text(path: Path, name: str, email_column: str | None) -> RecipientsFile:
-    encoding, bom, has_nul = find_encoding(path)
-    file = RecipientsFile(path, name, "csv", encoding, None, (), 0, 0, bom=bom, has_nul=has_nul)
-    return _with_layout(file, email_column)
-
-
-def _with_layout(file: RecipientsFile, email_column: str | None) -> RecipientsFile:
+def _with_layout(
+    file: RecipientsFile, email_column: str | None, wanted: str | None
+) -> tuple[RecipientsFile, _NumberedRows]:
     """With the delimiter under which an address column exists, else the one that fits and gives most columns."""
     with _lines(file) as text:
         first_line = text.readline()
@@ -127,14 +165,12 @@ def _with_layout(file: RecipientsFile, email_column: str | None) -> RecipientsFi
     preamble = first_line if announced else ""
     line_end = first_line[len(first_line.rstrip("\r\n")) :] or "\r\n"
     file = replace(file, preamble=preamble, line_end=line_end)
-    layouts = [replace(file, delimiter=sign) for sign in (announced.group(1) if announced else DELIMITERS)]
-    layout, rows = _best(layouts, email_column)
-    row, cells = rows[0]
-    header, address_column = read_header(row, cells, email_column)
-    return replace(layout, header=header, address_column=address_column, header_row=row)
-
-
-_NumberedRows = list[tuple[int, list[str]]]
+    signs = announced.group(1) if announced else DELIMITERS
+    if wanted is not None:
+        if wanted not in {*DELIMITERS, *signs}:
+            raise FileProblem("wrong_delimiter", delimiter=wanted[:10])
+        signs = wanted
+    return _best([replace(file, delimiter=sign) for sign in signs], email_column)
 
 
 def _best(layouts: Sequence[RecipientsFile], email_column: str | None) -> tuple[RecipientsFile, _NumberedRows]:

@@ -14,6 +14,22 @@ from relay.file_problems import MAX_LINE, FileProblem, opened
 
 CHUNK = 1 << 19
 
+# What a person may say that a file is in, and what people call it. Anything else than the first two is never guessed.
+ENCODINGS = {
+    "utf-8": "UTF-8",
+    "cp1252": "Windows-1252",
+    "iso-8859-1": "ISO 8859-1",
+    "cp850": "DOS 850",
+    "mac-roman": "Mac Roman",
+    "utf-16-le": "UTF-16 LE",
+    "utf-16-be": "UTF-16 BE",
+}
+_MARKS = {
+    "utf-8": codecs.BOM_UTF8,
+    "utf-16-le": codecs.BOM_UTF16_LE,
+    "utf-16-be": codecs.BOM_UTF16_BE,
+}
+
 _BINARY_STARTS = (
     b"PK\x03\x04", b"PK\x05\x06", b"%PDF", b"\x89PNG", b"GIF8", b"\xff\xd8\xff", b"\xd0\xcf\x11\xe0", b"\x1f\x8b",
     b"BZh", b"7z\xbc\xaf", b"\xfd7zXZ", b"Rar!", b"\x7fELF", b"SQLite format 3", b"PAR1", b"RIFF", b"{\\rtf",
@@ -29,12 +45,16 @@ class TextEncoding(NamedTuple):
     has_nul: bool
 
 
-def find_encoding(path: Path) -> TextEncoding:
-    """Raises FileProblem for a file that is not text, or not all of it in one encoding we know."""
+def find_encoding(path: Path, wanted: str | None = None) -> TextEncoding:
+    """Raises FileProblem for a file that is not text, or not all of it in one encoding we know, or in the `wanted`."""
+    if wanted is not None and wanted not in ENCODINGS:
+        raise FileProblem("wrong_encoding", encoding=wanted[:20])
     with opened(path) as handle:
         sample = handle.read(CHUNK)
     if not sample:
         raise FileProblem("empty")
+    if wanted is not None:
+        return _as_wanted(path, sample, wanted)
     encoding, bom = _announced_encoding(sample)
     if encoding is not None:
         return TextEncoding(encoding, bom, _scan(path, encoding, len(bom)))
@@ -42,6 +62,20 @@ def find_encoding(path: Path) -> TextEncoding:
         raise FileProblem("binary")
     encoding, has_nul = _guessed_encoding(path)
     return TextEncoding(encoding, b"", has_nul)
+
+
+def _as_wanted(path: Path, sample: bytes, wanted: str) -> TextEncoding:
+    if not wanted.startswith("utf-16") and _looks_binary(sample):
+        raise FileProblem("binary")
+    mark = _MARKS.get(wanted, b"")
+    bom = mark if mark and sample.startswith(mark) else b""
+    try:
+        return TextEncoding(wanted, bom, _scan(path, wanted, len(bom)))
+    except FileProblem as problem:
+        if problem.code not in {"damaged_text", "unknown_encoding"}:
+            raise
+        told = {name: value for name, value in problem.params.items() if name != "encoding"}
+        raise FileProblem("not_in_encoding", **told, encoding=ENCODINGS[wanted]) from None
 
 
 def _announced_encoding(sample: bytes) -> tuple[str | None, bytes]:

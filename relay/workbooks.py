@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from python_calamine import CalamineError, CalamineWorkbook, SheetVisibleEnum
@@ -70,13 +71,13 @@ def _column_number(letters: bytes) -> int:
     return number
 
 
-def first_row(path: Path) -> tuple[str, int, list[str]]:
-    """The first visible sheet with any text, and the number and cells of its first row."""
+def first_rows(path: Path, count: int) -> tuple[str, list[tuple[int, list[str]]]]:
+    """The first visible sheet with any text, and its first rows with their numbers."""
     with _workbook(path) as workbook:
         visible = [sheet.name for sheet in workbook.sheets_metadata if sheet.visible == SheetVisibleEnum.Visible]
     for sheet in visible:
-        if (first := next(workbook_rows(path, sheet), None)) is not None:
-            return sheet, *first
+        if rows := list(islice(workbook_rows(path, sheet), count)):
+            return sheet, rows
     raise FileProblem("empty")
 
 

@@ -201,13 +201,15 @@ class BulkSend(models.Model):
 
         Raises WrongState from any state but draft and pending.
         """
-        if self.status == self.Status.DRAFT and not (accept_rejects or self.accept_rejects):
+        rejects_accepted = accept_rejects or self.accept_rejects or not self.excluded_at_creation
+        if self.status == self.Status.DRAFT and not rejects_accepted:
             raise WrongState(
                 _("Bulk send %(id)d has rejected rows that nobody has accepted (use --accept-rejects).")
                 % {"id": self.pk}
             )
         if self.total == self.excluded_at_creation:
             raise WrongState(_("Bulk send %(id)d has no valid recipients: nothing to send.") % {"id": self.pk})
+        self._check_preparation()
         # A draft with an hour to come waits for it: what was decided now is only that its rejects are accepted.
         waits = self.status == self.Status.DRAFT and self.scheduled_at and self.scheduled_at > timezone.now()
         self._leave(
@@ -215,6 +217,17 @@ class BulkSend(models.Model):
             self.Status.PENDING if waits else self.Status.SENDING,
             accept_rejects=self.accept_rejects or self.status == self.Status.DRAFT,
         )
+
+    def _check_preparation(self) -> None:
+        """Somebody may have changed template, sender or file since the check: this is not what he means any more.
+
+        Whoever changes them locks this row before (`relay.preparing`), as whoever decides does.
+        """
+        fresh = Q(preparation=None) | Q(preparation__checking="checked", preparation__discarded_at=None)
+        if self.status == self.Status.DRAFT and not BulkSend.objects.filter(fresh, pk=self.pk).exists():
+            raise WrongState(
+                _("Bulk send %(id)d was changed after its check: check it again before it is sent.") % {"id": self.pk}
+            )
 
     @property
     def excluded_at_creation(self) -> int:

@@ -148,8 +148,8 @@ class RememberedMapping(models.Model):
     variable_map = models.JSONField(default=dict)
     updated_at = models.DateTimeField(auto_now=True)
 
-    def __str__(self) -> str:
-        return self.template_id
-
     class Meta:
         default_permissions: ClassVar = ()
+
+    def __str__(self) -> str:
+        return self.template_id

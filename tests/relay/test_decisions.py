@@ -58,7 +58,7 @@ DETAILS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("what", ACTS)
 @pytest.mark.parametrize("status", Status.values)
 def test_each_decision_is_on_record_or_refused_without_a_trace(status: str, what: str) -> None:
-    sent = bulk_send(status)
+    sent = bulk_send(status, findings={"excluded": 1})
     recipient(sent, 2, State.PENDING)
     recipient(sent, 3, State.REFUSED)
     before = BulkSend.objects.values().get()
