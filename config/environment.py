@@ -71,6 +71,7 @@ class Environment(BaseSettings):
 
     bulk_scheduler_enabled: bool = True
     bulk_scheduler_interval_min: int = Field(default=2, ge=1, le=1440)
+    bulk_max_upload_mb: int = Field(default=200, ge=1, le=100_000)
     bulk_missed_after_min: int = Field(default=60, ge=1, le=100_000)
 
     doppler_reports_timeout: float = Field(default=30, gt=0, le=600)

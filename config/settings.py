@@ -181,6 +181,7 @@ RELAY_STOP_LOSS = env.relay_stop_loss
 RELAY_HOLIDAYS_COUNTRY = env.relay_holidays_country
 BULK_SCHEDULER_ENABLED = env.bulk_scheduler_enabled
 BULK_SCHEDULER_INTERVAL_MIN = env.bulk_scheduler_interval_min
+BULK_MAX_UPLOAD_MB = env.bulk_max_upload_mb
 BULK_MISSED_AFTER_MIN = env.bulk_missed_after_min
 DOPPLER_REPORTS_TIMEOUT = env.doppler_reports_timeout
 DOPPLER_REPORTS_POLL_INITIAL_DELAY = env.doppler_reports_poll_initial_delay

@@ -69,12 +69,12 @@ def _address_column(header: Sequence[str], row: int, wanted: str | None) -> int:
 def address_columns(header: Sequence[str], wanted: str | None) -> list[int]:
     """Every column that the name `wanted`, or without one a usual name, could mean."""
     if wanted is None:
-        return [index for index, name in enumerate(header) if _plain(name) in _ADDRESS_NAMES]
+        return [index for index, name in enumerate(header) if plain_name(name) in _ADDRESS_NAMES]
     exact = [index for index, name in enumerate(header) if name.strip(_AROUND) == wanted.strip(_AROUND)]
-    return exact or [index for index, name in enumerate(header) if _plain(name) == _plain(wanted)]
+    return exact or [index for index, name in enumerate(header) if plain_name(name) == plain_name(wanted)]
 
 
-# `correo_electronico` and `email_address` as `_plain` leaves them; case, accents, blanks, _ and - do not count.
+# `correo_electronico` and `email_address` as `plain_name` leaves them; case, accents, blanks, _ and - do not count.
 _ADDRESS_NAMES = frozenset({"email", "mail", "emailaddress", "correo", "correoelectronico"})
 _INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 _AROUND = _INVISIBLE + "".join(character for character in map(chr, range(0x3001)) if character.isspace())
@@ -82,7 +82,8 @@ _AROUND = _INVISIBLE + "".join(character for character in map(chr, range(0x3001)
 _IGNORED = re.compile(rf"(?:[^\S\t]|[_\-\u2010\u2011{_INVISIBLE}])+")
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """What of a name counts when names are compared."""
     letters = unicodedata.normalize("NFKD", name[:200]).casefold()
     return _IGNORED.sub("", "".join(letter for letter in letters if not unicodedata.combining(letter)))
 

@@ -10,14 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
+from django.db import connections
 from django.utils.translation import gettext as _
 
-from relay import ledger, pacing, sending, stages
+from relay import checking, ledger, pacing, preparing, sending, stages
 from relay.account import NotConfigured
 from relay.books import Books
 from relay.calling import Course, Progress, Tally
 from relay.lost_workers import take_over_expired
-from relay.models import BulkSend
+from relay.models import BulkSend, Preparation
 from relay.settlement import Settled, settle_due
 
 log = structlog.get_logger(__name__)
@@ -66,6 +67,7 @@ class _Run:
         self.opened: dict[int, _Open] = {}
         self.relay_is_away = False
         self.settling: asyncio.Task[Settled] | None = None
+        self.checking: asyncio.Task[None] | None = None
         self.settle_again_at = 0.0
 
     async def run(self) -> Done:
@@ -78,6 +80,8 @@ class _Run:
                 waits = [tally.waits for tally in turns if tally.waits is not None and not _rests(tally)]
                 await self._sleep(min([*waits, LONGEST_SLEEP]) if waits else 0.0)
         await self._settlement_brought_rows_back()
+        if self.checking is not None:
+            await self.checking
         return self.done
 
     async def _see_what_is_due(self) -> None:
@@ -88,11 +92,24 @@ class _Run:
         self.done.started += len(started)
         if started or lifted:
             self._nobody_rests()
+        if (self.checking is None or self.checking.done()) and await self.books(_something_to_check):
+            self.checking = asyncio.create_task(self._check_preparations())
         # Beside the sending: a log that takes long to read keeps nobody waiting.
         if self.settling is None and time.monotonic() >= self.settle_again_at:
             self.settling = asyncio.create_task(self._settle())
         elif self.settling is not None and self.settling.done():
             await self._settlement_brought_rows_back()
+
+    async def _check_preparations(self) -> None:
+        """Beside the sending, by a connection of its own: a long list keeps no message waiting."""
+        try:
+            await asyncio.to_thread(_check_and_close, self.stop)
+        except Exception as error:
+            log.exception("checks_failed", error=type(error).__name__)
+            self._fails(
+                _("Drafts could not be checked (%(error)s): see the log. A later run tries again.")
+                % {"error": type(error).__name__}
+            )
 
     async def _settle(self) -> Settled:
         began = time.monotonic()
@@ -175,6 +192,19 @@ class _Run:
                 await self.stop.wait()
         except TimeoutError:
             pass  # nobody stopped us: the next turn
+
+
+def _something_to_check() -> bool:
+    discarded = Preparation.objects.filter(discarded_at__isnull=False)
+    return Preparation.objects.to_check().exists() or discarded.exists()
+
+
+def _check_and_close(stop: asyncio.Event) -> None:
+    try:
+        checking.check_waiting(stop.is_set)
+        preparing.delete_discarded()
+    finally:
+        connections.close_all()
 
 
 def _rests(tally: Tally) -> bool:

@@ -7,13 +7,14 @@ import structlog
 from django.tasks import task
 from django.utils import timezone
 
-from relay import ledger, sending, stages, verdicts
+from relay import checking, ledger, preparing, sending, stages, verdicts
 from relay.books import Books
 from relay.calling import Course
 from relay.lost_workers import take_over_expired
-from relay.models import BulkSend
+from relay.models import BulkSend, Preparation
 from relay.scheduling import RESTS_AFTER_SETTLEMENT, TURN_SECONDS
 from relay.settlement import settle_due
+from task_engines import stopping
 from task_engines.engine import engine
 from task_engines.stopping import stop_event
 
@@ -64,6 +65,28 @@ async def settle() -> None:
         log.warning("settlement_ended", reason="the relay's log could not be read")
 
 
+@task(queue_name="imports")
+def check(preparation_id: int) -> None:
+    """What came of it stands in the preparation."""
+    checking.check(preparation_id, stopping.is_requested)
+
+
+@task(queue_name="imports")
+def delete_discarded() -> None:
+    preparing.delete_discarded()
+
+
+def ask_to_check(preparation_id: int) -> None:
+    """A worker shall check it; once, however often it is asked. Queued with the caller's transaction."""
+    if not engine().waits(check, preparation_id):
+        check.enqueue(preparation_id)
+
+
+def ask_to_delete_discarded() -> None:
+    if not engine().waits(delete_discarded):
+        delete_discarded.enqueue()
+
+
 def request_sending(bulk_send_id: int, *, in_seconds: float = 0.0) -> None:
     """A worker shall send from it by then; once, however often it is asked for. Queued with the caller's transaction.
 
@@ -88,6 +111,10 @@ def tick() -> None:
         _see_that_it_goes_on(bulk_send_id)
     if verdicts.looks_are_due(None):
         _request_settlement()
+    for preparation_id in Preparation.objects.to_check().values_list("pk", flat=True):
+        ask_to_check(preparation_id)
+    if Preparation.objects.filter(discarded_at__isnull=False).exists():
+        ask_to_delete_discarded()
 
 
 def _see_that_it_goes_on(bulk_send_id: int) -> None:

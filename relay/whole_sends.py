@@ -35,6 +35,22 @@ def retry_refused(bulk_send_id: int, codes: Sequence[str]) -> int:
     ).update(state=State.PENDING, reason="", reason_detail="", not_before=Now())
 
 
+def has_attempts(bulk_send_id: int) -> bool:
+    """Whether any of its recipients was ever called, or is no longer as the import left it."""
+    as_imported = Q(state__in=[State.PENDING, State.EXCLUDED], attempts=0, sending_since=None, not_before=None)
+    return Recipient.objects.filter(~as_imported, bulk_send_id=bulk_send_id).exists()
+
+
+def delete_recipients(bulk_send_id: int) -> int:
+    """Of a draft that is discarded; `relay.preparing` has locked it and seen that nothing has left. Returns how many.
+
+    By SQL: Django would load every row to look for attempts, of which the database itself refuses to lose any.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM relay_recipient WHERE bulk_send_id = %s", [bulk_send_id])
+        return int(cursor.rowcount)
+
+
 def refused_by_code(bulk_send_id: int) -> dict[str, int]:
     refused = Recipient.objects.filter(bulk_send_id=bulk_send_id, state=State.REFUSED).order_by("reason_detail")
     return dict(refused.values_list("reason_detail").annotate(n=Count("pk")))
