@@ -88,6 +88,19 @@ def change(preparation_id: int, *, version: int, **fields: Any) -> Preparation:
     return preparation
 
 
+def correct(preparation_id: int, *, version: int, **fields: Any) -> Preparation:
+    """`change`, and the file is looked at again with what a person corrected of it."""
+    with transaction.atomic():
+        preparation = change(preparation_id, version=version, **fields)
+        before = (preparation.understood, preparation.variable_map)
+        understand(preparation)
+        if before != (preparation.understood, preparation.variable_map):
+            Preparation.objects.filter(pk=preparation.pk).update(
+                understood=preparation.understood, variable_map=preparation.variable_map
+            )
+    return preparation
+
+
 def take_file(preparation_id: int, *, version: int, upload: File[bytes], name: str) -> Preparation:
     """Keeps the file below ATTACHMENTS_ROOT under a name of ours, and looks at its beginning. Corrections of the file
     before are forgotten. Raises Refused for one that is too large or of another kind."""
