@@ -11,6 +11,15 @@ from relay_client import Accepted, Address, Attachment, Message, Recipient, Rela
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """What a message says, whoever renders it; `missing` are the variables that it needs and this row lacks."""
+
+    subject: str = field(repr=False)
+    html: str = field(repr=False)
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Composed:
     """One message, ready to leave; `template_id` is empty when it was rendered here."""
 
@@ -45,10 +54,11 @@ class Composer:
         """From disk, encoded once. To be done before the first `compose`, which runs in the event loop."""
         self._attachments = _attachments(self._bulk_send)
 
-    def compose(self, email: str, variables: Mapping[str, str]) -> Composed:
+    def compose(self, email: str, variables: Mapping[str, str], *, to: str = "") -> Composed:
+        """`to` is somebody else who gets the message of this recipient: a test of it."""
         model = self._model(email, variables)
         subject = self._template.render_subject(model)
-        recipients = (Recipient(email),)
+        recipients = (Recipient(to or email),)
         bulk_send = self._bulk_send
         message: Message | TemplateMessage
         if self._rendered_here:
@@ -76,6 +86,19 @@ class Composer:
             from_email=bulk_send.from_email,
             subject=subject,
         )
+
+    def show(self, email: str, variables: Mapping[str, str], *, mark_missing: bool = False) -> Shown:
+        """What `compose` makes leave, to be looked at. With `mark_missing` a variable without a value shows its name.
+
+        A row that was excluded may lack cells: their variables are empty here.
+        """
+        columns = {*self._bulk_send.columns, *self._bulk_send.variable_map.values()} - {self._bulk_send.address_column}
+        model = self._model(email, dict.fromkeys(columns, "") | dict(variables))
+        missing = self._template.missing(model)
+        if mark_missing:
+            rendering.mark(model, missing)
+        subject, html = self._template.preview(model)
+        return Shown(subject, html, missing)
 
     def describe(self, email: str, variables: Mapping[str, str]) -> tuple[str, str]:
         """From address and rendered subject: what a settlement looks for in the relay's log."""

@@ -387,3 +387,14 @@ def _put(model: Model, name: str, value: str) -> None:
     if isinstance(here.get(last), dict):
         raise ValueError(f"{name!r} is a text and holds other variables")
     here[last] = "" if value.isspace() else value
+
+
+def mark(model: Model, names: Iterable[str]) -> None:
+    """Gives these variables, which have no value, their name between ⟦ and ⟧ as one, for who looks at the message."""
+    for name in names:
+        here: Any = model
+        *outer, last = name.split(".")
+        for part in outer:
+            here = here.setdefault(part, {}) if isinstance(here, dict) else None
+        if isinstance(here, dict) and not isinstance(here.get(last), dict | list):
+            here[last] = f"⟦{name}⟧"
