@@ -27,6 +27,8 @@ from relay_client import Delivery, RelayError, RelayMisconfigured
 
 BATCH = 1000
 EXAMPLES = 10
+# Findings that leave open whether an entry is the row's.
+_MAY_BE_ITS = {reasons.TWO_ALIKE, reasons.UNDER_WAY, reasons.TEST_SEND}
 
 
 class LogNotRead(Explained):
@@ -119,9 +121,9 @@ class _Shelf:
         self._database.execute("BEGIN")
         # Pages shift while they are read: an entry that comes again is the same.
         self._database.executemany(
-            "INSERT INTO entry (key, address, link, sender, subject, date) SELECT ?1, ?2, ?3, ?4, ?5, ?6"
-            " WHERE ?1 = '' OR NOT EXISTS (SELECT 1 FROM entry WHERE key = ?1)",
-            self._waiting,
+            "INSERT INTO entry (key, address, link, sender, subject, date) SELECT ?, ?, ?, ?, ?, ?"
+            " WHERE ? = '' OR NOT EXISTS (SELECT 1 FROM entry WHERE key = ?)",
+            [(*facts, facts[0], facts[0]) for facts in self._waiting],
         )
         self._database.execute("COMMIT")
         self._waiting.clear()
@@ -215,9 +217,10 @@ class _Comparison:
         rows = {one.row for one in batch}
         for address in people:
             theirs = [one for one in entries[address] if matching.link_key(one.link) not in known[address].owned]
-            links = {link for _candidate, links in known[address].owning for link in links}
-            candidates = known[address].candidates(theirs, self.shelf.shown(links))
-            matched = matching.match(candidates, theirs)
+            proofs = known[address].owning + known[address].tests
+            shown = self.shelf.shown({link for _candidate, links in proofs for link in links})
+            candidates = known[address].candidates(theirs, shown)
+            matched = matching.match(candidates, theirs, tests=known[address].tests_among(theirs, shown))
             mine = attempts[address]
             self._judge_rows(left[address], mine, matched)
             if min(attempt.recipient.row for attempt in mine) in rows:  # once for each person
@@ -240,7 +243,7 @@ class _Comparison:
             finding = matched.findings.get(last[recipient.pk])
             if recipient.state == Recipient.State.ACCEPTED:
                 self.found.note("both" if finding and finding.found else "only_ours", recipient.row)
-            elif finding and (finding.found or finding.reason in (reasons.TWO_ALIKE, reasons.UNDER_WAY)):
+            elif finding and (finding.found or finding.reason in _MAY_BE_ITS):
                 self.found.note("unknown_found", recipient.row)
 
     def _judge_entries(self, unexplained: Sequence[Entry], attempts: Sequence[Attempt]) -> None:

@@ -67,18 +67,49 @@ class Finding:
 class Matched:
     findings: dict[int, Finding] = field(default_factory=dict)  # by the candidate's id
     unexplained: list[Entry] = field(default_factory=list)  # that may be nobody's
+    doubtful: list[Entry] = field(default_factory=list)  # that may be a test's
+
+    def unexplained_for(self, candidate: Candidate) -> str:
+        """Why its message may be in the log after all, as a code of `relay.reasons`; "" when nothing is left over."""
+        if any(_may_be_its(candidate, entry) for entry in self.unexplained):
+            return reasons.UNEXPLAINED
+        return reasons.TEST_SEND if any(_may_be_its(candidate, entry) for entry in self.doubtful) else ""
 
 
-def match(candidates: Sequence[Candidate], entries: Sequence[Entry], *, near: float | None = NEAR) -> Matched:
-    """`near` is None when nothing proves that the relay's clock is right: then no entry is told apart by its time."""
+def match(
+    candidates: Sequence[Candidate],
+    entries: Sequence[Entry],
+    *,
+    near: float | None = NEAR,
+    tests: Sequence[Candidate] = (),
+) -> Matched:
+    """`near` is None when nothing proves that the relay's clock is right: then no entry is told apart by its time.
+
+    `tests` are test sends whose entry no link tells. An entry that may be one of theirs decides nothing: it proves no
+    attempt, and no attempt is absent beside it.
+    """
     matched = Matched()
     for attempts, theirs in _parts(candidates, entries):
-        _judge(attempts, theirs, near, matched)
+        doubtful = [entry for entry in theirs if any(compatible(test, entry) for test in tests)]
+        if doubtful:
+            _leave_to_a_person(attempts, theirs, doubtful, matched)
+        else:
+            _judge(attempts, theirs, near, matched)
     for candidate in candidates:
         if candidate.id not in matched.findings:
-            unexplained = any(_may_be_its(candidate, entry) for entry in matched.unexplained)
-            matched.findings[candidate.id] = Finding(reasons.UNEXPLAINED if unexplained else reasons.ABSENT)
+            matched.findings[candidate.id] = Finding(matched.unexplained_for(candidate) or reasons.ABSENT)
     return matched
+
+
+def _leave_to_a_person(
+    attempts: list[Candidate], entries: list[Entry], doubtful: list[Entry], matched: Matched
+) -> None:
+    under_way = any(attempt.under_way for attempt in attempts)
+    for attempt in attempts:
+        matched.findings[attempt.id] = Finding(reasons.UNDER_WAY if under_way else reasons.TEST_SEND)
+    matched.doubtful += doubtful
+    if len(entries) > len(attempts):  # others of them may be nobody's
+        matched.unexplained += [entry for entry in entries if not any(entry is one for one in doubtful)]
 
 
 def _judge(attempts: list[Candidate], entries: list[Entry], near: float | None, matched: Matched) -> None:

@@ -47,6 +47,7 @@ NOT_YET = "not_yet"
 TWO_ALIKE = "two_alike"
 UNEXPLAINED = "unexplained"
 UNDER_WAY = "under_way"
+TEST_SEND = "test_send"
 LOG_INCOMPLETE = "log_incomplete"
 BY_PERSON = "by_person"
 
@@ -110,6 +111,10 @@ SENTENCES = {
         "it may be this one under another subject, sender or time."
     ),
     UNDER_WAY: _("Another message for this person is on its way just now: what the log shows may be that one."),
+    TEST_SEND: _(
+        "A test was sent to this same address at about that time, and the relay's log has a message that may be the "
+        "test: which of them it is cannot be told."
+    ),
     LOG_INCOMPLETE: _("The relay's log does not show messages that it accepted for certain: it proves nothing now."),
     BY_PERSON: _("Decided by a person."),
 }

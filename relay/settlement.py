@@ -330,19 +330,24 @@ def _findings(batch: Sequence[Due], known: dict[str, verdicts.Known], found: _Lo
             if not (entry.link and matching.link_key(entry.link) in owned)
         ]
         candidates = known[address].candidates(entries, found.dates)
-        matched = matching.match(candidates, entries, near=trust.near)
+        tests = known[address].tests_among(entries, found.dates)
+        matched = matching.match(candidates, entries, near=trust.near, tests=tests)
         findings |= matched.findings
         for due in batch:
-            if due.address == address and _is_last(due) and _came_late(due, matched):
-                findings[due.attempt_id] = Finding(reasons.UNEXPLAINED)
+            if due.address == address and _is_last(due) and (reason := _came_late(due, matched)):
+                findings[due.attempt_id] = Finding(reason)
     return findings
 
 
-def _came_late(due: Due, matched: matching.Matched) -> bool:
-    """Whether anything that nobody owns has come for this person since the attempt, however much later."""
+def _came_late(due: Due, matched: matching.Matched) -> str:
+    """Why it is not absent: something that nobody owns has come for this person since, however much later."""
     finding = matched.findings.get(due.attempt_id)  # None: settled meanwhile
-    absent = finding is not None and finding.reason == reasons.ABSENT
-    return absent and any(entry.date is None or entry.date >= due.ended_at for entry in matched.unexplained)
+    if finding is None or finding.reason != reasons.ABSENT:
+        return ""
+    for entries, reason in ((matched.unexplained, reasons.UNEXPLAINED), (matched.doubtful, reasons.TEST_SEND)):
+        if any(entry.date is None or entry.date >= due.ended_at for entry in entries):
+            return reason
+    return ""
 
 
 def _judge(due: Due, finding: Finding, trust: Trust, status: str, now: datetime) -> Verdict:

@@ -9,25 +9,26 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection, transaction
-from django.db.models import Case, OuterRef, Subquery, When
+from django.db.models import Case, F, OuterRef, Subquery, When
 from django.db.models.functions import Lower, Now
 
 from relay import dialects, reasons, stages
 from relay.addresses import comparison_key
 from relay.matching import MARGIN, Candidate, Entry, link_key
-from relay.models import Attempt, BulkSend, Decision, Recipient, Settlement
+from relay.models import Attempt, BulkSend, Decision, Recipient, Settlement, TestSend
 
 State = Recipient.State
 # Attempts are numbered about as they end: controls are looked for among so many neighbours.
 _REACH = 5000
 _NEIGHBOURS = 20
 _CONTROLS_AT_EACH_END = 3
+TEST_MAY_COME_LATE = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +67,25 @@ class Known:
     unowning: list[Candidate] = field(default_factory=list)  # attempts that own no entry by its link
     owning: list[tuple[Candidate, frozenset[str]]] = field(default_factory=list, repr=False)
     owned: set[str] = field(default_factory=set, repr=False)
+    # Test sends to this address that may own an entry, each with the links that prove which.
+    tests: list[tuple[Candidate, frozenset[str]]] = field(default_factory=list, repr=False)
 
     def candidates(self, entries: Sequence[Entry], shown: Container[str]) -> list[Candidate]:
         """Who may own an entry that is not owned by its link. Where the log hides links that is everybody whose own
         entry it does not show by its link."""
         if all(entry.link for entry in entries):
             return self.unowning
-        hidden = [one for one, links in self.owning if not any(link in shown for link in links)]
-        return self.unowning + hidden
+        return self.unowning + _hidden(self.owning, shown)
+
+    def tests_among(self, entries: Sequence[Entry], shown: Container[str]) -> list[Candidate]:
+        """Test sends that may own an entry that is not owned by its link."""
+        if all(entry.link for entry in entries):
+            return [test for test, links in self.tests if not links]
+        return _hidden(self.tests, shown)
+
+
+def _hidden(owning: Iterable[tuple[Candidate, frozenset[str]]], shown: Container[str]) -> list[Candidate]:
+    return [one for one, links in owning if not any(link in shown for link in links)]
 
 
 @dataclass(slots=True)
@@ -209,7 +221,32 @@ def known_of(addresses: Collection[str], start: datetime, end: datetime) -> dict
             known[address].unowning.append(candidate)
     for address, delivery in of_them.exclude(delivery="").values_list("address", "delivery"):
         known[address].owned.update(map(link_key, delivery.split()))
+    for address, test, links in _tests(addresses):
+        known[address].tests.append((test, links))
+        known[address].owned.update(links)
     return known
+
+
+def _tests(addresses: Collection[str]) -> Iterable[tuple[str, Candidate, frozenset[str]]]:
+    """All that ever went to these addresses, of which the relay may have a message; they are few.
+
+    One that got no answer may be accepted much later by an overloaded relay, and the template that the relay renders
+    may have another subject than ours: what such a test may own is drawn widely, for it only ever leaves a row to a
+    person who can look into his own inbox.
+    """
+    outcomes = TestSend.Outcome
+    tests = TestSend.objects.annotate(address=Lower("email")).filter(address__in=addresses)
+    for test in (
+        tests.exclude(outcome__in=[outcomes.REFUSED, outcomes.NOT_SENT])
+        .annotate(own_subject=F("bulk_send__subject"))
+        .order_by("pk")
+    ):
+        ended_at = test.ended_at or test.started_at
+        if test.outcome != outcomes.ACCEPTED:
+            ended_at += TEST_MAY_COME_LATE
+        subject = test.subject if test.own_subject else None
+        candidate = Candidate(test.pk, test.started_at, ended_at, test.from_email, subject)
+        yield test.address, candidate, frozenset(map(link_key, test.delivery.split()))
 
 
 def _possible_owners(

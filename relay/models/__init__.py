@@ -7,6 +7,7 @@ from relay.models.lists import Attachment, Sender, SendingWindow, Suppression
 from relay.models.mail_templates import MailTemplate, MailTemplateQuerySet
 from relay.models.tallies import Tally
 from relay.models.preparations import Preparation, PreparationQuerySet, RememberedMapping
+from relay.models.test_sends import TestSend
 
 __all__ = [
     "Attachment",
@@ -29,5 +30,6 @@ __all__ = [
     "Settlement",
     "Suppression",
     "Tally",
+    "TestSend",
     "WrongState",
 ]

@@ -1,7 +1,7 @@
 """Settlement from inside: when looks are due, whom a verdict reaches, what a person may decide."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import User
@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from relay import ledger, log_reading, reasons, settlement, stages, verdicts, whole_sends
+from relay import ledger, log_reading, models, reasons, settlement, stages, verdicts, whole_sends
 from relay.models import Attempt, BulkSend, Decision, Recipient, Settlement
 from relay.settlement import NotUnknown, trust_in
 from relay.verdicts import Control, Verdict
@@ -403,3 +403,123 @@ def test_a_row_that_was_settled_while_the_log_was_read_is_left_alone(bulk_send):
     found.keep_late(entry(lost, "/d/7", ended_at + timedelta(minutes=9)))
     assert settlement._settle(batch, found) == []
     assert Recipient.objects.get(pk=lost.pk).delivery == "/d/7"
+
+
+# --- Tests that people sent to themselves, whose address is in the list
+
+
+def tried(lost: Recipient, started_at, outcome: str, delivery: str = "", **fields) -> models.TestSend:
+    """Somebody whose address is that of this row tried the mail at this moment."""
+    told = {
+        "row": lost.row,
+        "email": lost.email.upper(),
+        "from_email": "a@example.com",
+        "subject": "Aviso",
+        "started_at": started_at,
+        "ended_at": started_at + timedelta(seconds=1) if outcome else None,
+        "message_id": "m-test" if outcome == "accepted" else "",
+    }
+    return models.TestSend.objects.create(bulk_send=lost.bulk_send, outcome=outcome, delivery=delivery, **told | fields)
+
+
+def last_look(bulk_send: BulkSend, minutes: float = 31) -> tuple[Recipient, Recipient, datetime]:
+    """One accepted and one unknown, whose last look is due; and when their attempts ended."""
+    ended_at = (timezone.now() - timedelta(minutes=minutes)).replace(microsecond=0)
+    good, lost = one_accepted_one_unknown(bulk_send, ended_at)
+    Recipient.objects.filter(pk=lost.pk).update(looks=2)
+    make_due(lost)
+    return good, lost, ended_at
+
+
+def test_the_entry_of_a_test_is_not_that_of_the_row(bulk_send):
+    """The only entry of that moment has the test's link: the row's message is absent."""
+    good, lost, ended_at = last_look(bulk_send)
+    tried(lost, ended_at, "accepted", "/d/test")
+    (verdict,) = look(bulk_send, _Listing(entry(good, good.delivery, ended_at), entry(lost, "/d/test", ended_at)))
+    assert (verdict.verdict, verdict.reason) == ("returned", reasons.ABSENT)
+
+
+def test_beside_a_test_that_is_known_the_row_is_found(bulk_send):
+    good, lost, ended_at = last_look(bulk_send)
+    tried(lost, ended_at, "accepted", "/d/test")
+    shown = [entry(good, good.delivery, ended_at), entry(lost, "/d/test", ended_at), entry(lost, "/d/row", ended_at)]
+    (verdict,) = look(bulk_send, _Listing(*shown))
+    assert (verdict.verdict, verdict.reason, verdict.delivery) == ("accepted", reasons.FOUND, "/d/row")
+
+
+def test_a_test_that_came_later_and_is_known_keeps_nothing_from_being_sent_again(bulk_send):
+    good, lost, ended_at = last_look(bulk_send)
+    later = ended_at + timedelta(minutes=20)
+    tried(lost, later, "accepted", "/d/test")
+    (verdict,) = look(bulk_send, _Listing(entry(good, good.delivery, ended_at), entry(lost, "/d/test", later)))
+    assert (verdict.verdict, verdict.reason) == ("returned", reasons.ABSENT)
+
+
+@pytest.mark.parametrize("outcome", ["unknown", "", "accepted"])
+@pytest.mark.parametrize("apart", [0, 4])
+@pytest.mark.parametrize("entries", [1, 2])
+def test_what_may_be_a_test_whose_link_is_not_known_decides_nothing(bulk_send, outcome, apart, entries):
+    good, lost, ended_at = last_look(bulk_send)
+    tried(lost, ended_at - timedelta(seconds=apart), outcome)
+    theirs = [entry(lost, f"/d/row-{number}", ended_at) for number in range(entries)]
+    (verdict,) = look(bulk_send, _Listing(entry(good, good.delivery, ended_at), *theirs))
+    assert (verdict.verdict, verdict.reason) == ("unknown", reasons.TEST_SEND)
+    row = Recipient.objects.get(pk=lost.pk)
+    assert (row.state, row.look_at) == ("unknown", None), "a person decides"
+    assert not Settlement.objects.exclude(delivery="").exists()
+
+
+@pytest.mark.parametrize("minutes", [-30, -5, 20])
+def test_a_test_without_an_answer_may_have_been_accepted_much_later(bulk_send, minutes):
+    """The entry lies at the row's own attempt, or after it: it may be the test's."""
+    good, lost, ended_at = last_look(bulk_send)
+    tried_at = ended_at + timedelta(minutes=minutes)
+    tried(lost, tried_at, "unknown")
+    listing = _Listing(entry(good, good.delivery, ended_at), entry(lost, "/d/row", max(ended_at, tried_at)))
+    (verdict,) = look(bulk_send, listing)
+    assert (verdict.verdict, verdict.reason) == ("unknown", reasons.TEST_SEND)
+
+
+def test_a_test_of_another_hour_says_nothing_about_the_row(bulk_send):
+    good, lost, ended_at = last_look(bulk_send)
+    tried(lost, ended_at - timedelta(minutes=90), "unknown")
+    listing = _Listing(entry(good, good.delivery, ended_at), entry(lost, "/d/row", ended_at))
+    (verdict,) = look(bulk_send, listing)
+    assert (verdict.verdict, verdict.delivery) == ("accepted", "/d/row")
+
+
+@pytest.mark.parametrize("outcome", ["refused", "not_sent"])
+def test_a_test_that_the_relay_does_not_have_says_nothing_about_the_row(bulk_send, outcome):
+    good, lost, ended_at = last_look(bulk_send)
+    tried(lost, ended_at, outcome)
+    (verdict,) = look(bulk_send, _Listing(entry(good, good.delivery, ended_at), entry(lost, "/d/row", ended_at)))
+    assert (verdict.verdict, verdict.delivery) == ("accepted", "/d/row")
+
+
+def test_a_test_that_may_have_left_beside_no_entry_is_no_reason_to_doubt_an_absence(bulk_send):
+    good, lost, ended_at = last_look(bulk_send)
+    tried(lost, ended_at, "unknown")
+    (verdict,) = look(bulk_send, _Listing(entry(good, good.delivery, ended_at)))
+    assert (verdict.verdict, verdict.reason) == ("returned", reasons.ABSENT)
+
+
+def test_where_the_log_hides_links_a_known_test_may_own_what_it_shows(bulk_send):
+    good, lost, ended_at = last_look(bulk_send)
+    tried(lost, ended_at, "accepted", "/d/test")
+    (verdict,) = look(bulk_send, _Listing(entry(good, good.delivery, ended_at), entry(lost, "", ended_at)))
+    assert (verdict.verdict, verdict.reason) == ("unknown", reasons.TEST_SEND)
+
+
+def test_a_template_that_the_relay_renders_may_have_given_a_test_any_subject(bulk_send):
+    """`template_subject` is what we rendered; the relay's own may have been another one."""
+    good, lost, ended_at = last_look(bulk_send)
+    tried(lost, ended_at, "unknown", subject="Otro asunto")
+    (verdict,) = look(bulk_send, _Listing(entry(good, good.delivery, ended_at), entry(lost, "/d/row", ended_at)))
+    assert (verdict.verdict, verdict.reason) == ("unknown", reasons.TEST_SEND)
+
+
+def test_a_test_to_somebody_else_says_nothing_about_the_row(bulk_send):
+    good, lost, ended_at = last_look(bulk_send)
+    tried(lost, ended_at, "unknown", email="otra@example.com")
+    (verdict,) = look(bulk_send, _Listing(entry(good, good.delivery, ended_at), entry(lost, "/d/row", ended_at)))
+    assert (verdict.verdict, verdict.delivery) == ("accepted", "/d/row")
