@@ -50,6 +50,12 @@ class Composer:
         self._reply_to = Address(bulk_send.reply_to) if bulk_send.reply_to else None
         self._attachments: tuple[Attachment, ...] = ()
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of the file, whose values show in the mail."""
+        named = dict.fromkeys(self._bulk_send.variable_map.get(name, name) for name in self._template.variables)
+        return tuple(column for column in named if column in self._bulk_send.columns)
+
     def read_attachments(self) -> None:
         """From disk, encoded once. To be done before the first `compose`, which runs in the event loop."""
         self._attachments = _attachments(self._bulk_send)

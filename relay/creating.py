@@ -83,7 +83,7 @@ def create_bulk_send(
     """
     if order.template_id.strip() in {"", ".", ".."}:
         raise Refused(_("«%(id)s» is no id of a template.") % {"id": order.template_id})
-    _check_schedule(order.scheduled_at)
+    check_schedule(order.scheduled_at)
     reply_to = _checked_reply_to(order.reply_to)
     _check_attachments(order.attachments)
     sender = _allowed_sender(order.sender)
@@ -175,7 +175,7 @@ def fetch_template(template_id: str) -> RelayTemplate:
     return template
 
 
-def _check_schedule(scheduled_at: datetime | None) -> None:
+def check_schedule(scheduled_at: datetime | None) -> None:
     if scheduled_at is not None and scheduled_at <= timezone.now():
         raise Refused(
             _("The hour %(when)s has already passed: give one that is to come.")
@@ -347,11 +347,11 @@ def _settle_status(bulk_send: BulkSend, findings: importing.Findings, *, draft: 
     bulk_send.total = findings.total
     bulk_send.findings = findings.as_json()
     bulk_send.status = BulkSend.Status.PENDING if ready else BulkSend.Status.DRAFT
-    bulk_send.slice_ends_at_row = _slice_end(bulk_send)
+    bulk_send.slice_ends_at_row = slice_end(bulk_send)
     bulk_send.save()
 
 
-def _slice_end(bulk_send: BulkSend) -> int | None:
+def slice_end(bulk_send: BulkSend) -> int | None:
     """The row of the last recipient of the first slice; None when there is no slice, or nobody after it."""
     if not bulk_send.first_slice:
         return None

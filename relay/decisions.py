@@ -4,9 +4,12 @@ What machines decide (a quota, a window, a halt, an hour that has come) leaves n
 reason tells it.
 """
 
+import hashlib
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -14,7 +17,8 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from relay import rates, reasons, whole_sends
-from relay.creating import Refused
+from relay.creating import Refused, check_schedule, slice_end
+from relay.explained import Explained
 from relay.models import BulkSend, Decision, SendingWindow, WrongState
 
 Status = BulkSend.Status
@@ -33,6 +37,102 @@ def start(bulk_send: BulkSend, by: Actor, *, accept_rejects: bool = False) -> No
         bulk_send.start(accept_rejects=accept_rejects)
         details = {"without_rejects": bulk_send.excluded_at_creation} if before.status == Status.DRAFT else {}
         _record(bulk_send, by, What.START, **details)
+
+
+def accept_rejects(bulk_send: BulkSend, by: Actor) -> None:
+    """Only the valid rows of this draft are to be sent, whenever that is decided. Done twice it is done once."""
+    with transaction.atomic():
+        before = _locked(bulk_send)
+        if before.status != Status.DRAFT:
+            raise _wrong(bulk_send)
+        if bulk_send.accept_rejects:
+            return
+        bulk_send.accept_rejects = True
+        bulk_send.save(update_fields=["accept_rejects"])
+        _record(bulk_send, by, What.CHANGE, accepted_rejects=bulk_send.excluded_at_creation)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """When and how fast a bulk send is to leave."""
+
+    at: datetime | None = None  # None: at once
+    window: SendingWindow | None = None
+    max_rate: float | None = None
+    first_slice: int = 0
+
+
+class ChangedMeanwhile(Explained):
+    """What was decided about is no longer what the page showed: another person decided, or it was changed."""
+
+
+def schedule(bulk_send: BulkSend, by: Actor, plan: Plan, *, seen: str) -> None:
+    """Decides when what waits, or was only prepared, is sent: at once, or at its hour. Also anew, until it begins.
+
+    `seen` is the `fingerprint` of what the person had before his eyes. Raises WrongState, Refused or ChangedMeanwhile.
+    """
+    check_schedule(plan.at)
+    if plan.max_rate is not None and not 0 < plan.max_rate < math.inf:
+        raise Refused(_("A rate is a number above 0: so many messages a second."))
+    with transaction.atomic():
+        before = _locked(bulk_send)
+        if before.status not in {Status.DRAFT, Status.PENDING}:
+            raise _wrong(bulk_send)
+        if fingerprint(bulk_send) != seen:
+            raise ChangedMeanwhile(
+                _("Bulk send %(id)d was changed since the page was shown: look at it again before you decide.")
+                % {"id": bulk_send.pk}
+            )
+        _write_plan(bulk_send, by, plan)
+        if before.status == Status.DRAFT or plan.at is None:
+            nothing_rejected = not bulk_send.excluded_at_creation
+            bulk_send.start(accept_rejects=nothing_rejected)
+        _record(
+            bulk_send,
+            by,
+            What.START if before.status == Status.DRAFT or plan.at is None else What.CHANGE,
+            scheduled_for=plan.at.isoformat() if plan.at else None,
+            max_rate=plan.max_rate,
+            window=plan.window.name if plan.window else None,
+            first_slice=plan.first_slice,
+            without_rejects=bulk_send.excluded_at_creation,
+        )
+
+
+def _write_plan(bulk_send: BulkSend, by: Actor, plan: Plan) -> None:
+    bulk_send.scheduled_at, bulk_send.scheduled_by = plan.at, by.user if plan.at else None
+    bulk_send.window, bulk_send.max_rate, bulk_send.first_slice = plan.window, plan.max_rate, plan.first_slice
+    bulk_send.slice_ends_at_row = slice_end(bulk_send)
+    bulk_send.save(
+        update_fields=["scheduled_at", "scheduled_by", "window", "max_rate", "first_slice", "slice_ends_at_row"]
+    )
+    rates.forget(bulk_send.pk)
+
+
+def fingerprint(bulk_send: BulkSend) -> str:
+    """Another one whenever anything that a person decides about is another: who gets what, from whom, and when."""
+    facts = [
+        bulk_send.pk,
+        bulk_send.status,
+        bulk_send.file_sha256,
+        bulk_send.total,
+        bulk_send.excluded_at_creation,
+        bulk_send.accept_rejects,
+        bulk_send.template_id,
+        bulk_send.template_subject,
+        bulk_send.template_html,
+        bulk_send.subject,
+        bulk_send.from_email,
+        bulk_send.from_name,
+        bulk_send.reply_to,
+        bulk_send.variable_map,
+        sorted(bulk_send.attachments.values_list("sha256", flat=True)),
+        bulk_send.scheduled_at and bulk_send.scheduled_at.timestamp(),
+        bulk_send.window_id,
+        bulk_send.max_rate,
+        bulk_send.first_slice,
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def pause(bulk_send: BulkSend, by: Actor) -> None:

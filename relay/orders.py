@@ -42,13 +42,13 @@ def window_of(bulk_send: BulkSend) -> SendingWindow | None:
 def resting_halt(window: SendingWindow, moment: datetime) -> Halt | None:
     told = {"window": window.name}
     try:
-        until = resting_until(_as_hours(window), moment)
+        until = resting_until(as_hours(window), moment)
     except NeverOpens:
         return Halt(reasons.WINDOW_NEVER, told, pause=True)
     return None if until is None else Halt(reasons.WINDOW, told, pause=True, resume_at=until)
 
 
-def _as_hours(window: SendingWindow) -> Window:
+def as_hours(window: SendingWindow) -> Window:
     return Window(
         weekdays=frozenset(map(int, window.weekdays)),
         opens=window.opens,

@@ -38,6 +38,7 @@ class Previewer:
         self._bulk_send = bulk_send
         self._composer = Composer(bulk_send)
         self._attachments = attached_files(bulk_send)
+        self.columns = self._composer.columns
 
     def mail_of(self, recipient: Recipient, *, mark_missing: bool = False) -> Mail:
         shown = self._composer.show(recipient.email, recipient.variables, mark_missing=mark_missing)

@@ -50,6 +50,24 @@ def resting_until(window: Window, moment: datetime) -> datetime | None:
     raise NeverOpens
 
 
+def open_until(window: Window, moment: datetime) -> datetime:
+    """When a window that is open at this moment closes next, in UTC; FARTHEST from it when it never does."""
+    moment = moment.astimezone(UTC)
+    for start, end, offset in _steady_stretches(window.zone, moment):
+        wall = (start + offset).replace(tzinfo=None)
+        while (closing := _closing(window, wall)) is not None and closing < (end + offset).replace(tzinfo=None):
+            wall = closing
+        if closing is None:
+            return start + (wall - (start + offset).replace(tzinfo=None))
+    return moment + FARTHEST
+
+
+def _closing(window: Window, wall: datetime) -> datetime | None:
+    """When the opening that holds this time ends; None: it is in none."""
+    openings = [window.opening_of(day) for day in (wall.date() - DAY, wall.date())]
+    return max((end for start, end in filter(None, openings) if start <= wall < end), default=None)
+
+
 def is_holiday(country: str, day: date) -> bool:
     return bool(country) and day in _holidays(country, day.year)
 

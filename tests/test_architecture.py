@@ -25,7 +25,7 @@ OURS = {
     "bench",
     "tools",
 }
-PURE = ("addresses", "recipients", "rendering", "pacing", "matching", "windows")
+PURE = ("addresses", "recipients", "rendering", "pacing", "matching", "windows", "wall_clocks", "forecasting")
 
 
 def modules(package: str) -> list[Path]:

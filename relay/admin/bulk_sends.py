@@ -21,13 +21,15 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from relay import reasons
 from relay.admin import decisions, words
 from relay.admin.confirming import Question, ask
 from relay.admin.decisions import DECISIONS, Offer, actor_of
 from relay.admin.downloads import as_download
+from relay.admin.findings import findings_of, recipients_of
 from relay.admin.forecast import forecast_lines
 from relay.admin.recipients import FOR_A_PERSON
+from relay.admin.reviewing import ReviewPages, is_to_decide
+from relay.admin.scheduling import SchedulePages
 from relay.admin.unfolded import (
     ActionVariant,
     ChangeList,
@@ -40,6 +42,7 @@ from relay.admin.unfolded import (
 from relay.creating import Refused
 from relay.models import BulkSend, Decision, Recipient, WrongState
 from relay.orders import window_of
+from relay.previewing import sender_of
 from relay.standing import standing
 
 State = Recipient.State
@@ -185,7 +188,8 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view(self.rejects_view)
-        return [path("<int:object_id>/rejects/", view, name="relay_bulksend_rejects"), *super().get_urls()]
+        rejects = path("<int:object_id>/rejects/", view, name="relay_bulksend_rejects")
+        return [rejects, *ReviewPages(self).urls(), *SchedulePages(self).urls(), *super().get_urls()]
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -334,9 +338,7 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
 
     @display(description=_("from"))
     def sender_shown(self, bulk_send: BulkSend) -> str:
-        if not bulk_send.from_email:
-            return str(_("The template's own sender"))
-        return f"{bulk_send.from_name} <{bulk_send.from_email}>" if bulk_send.from_name else bulk_send.from_email
+        return sender_of(bulk_send) or str(_("The template's own sender"))
 
     @display(description=_("attachments"))
     def attachments_shown(self, bulk_send: BulkSend) -> SafeString | None:
@@ -427,9 +429,8 @@ def _page_of(bulk_send: BulkSend) -> dict[str, Any]:
         "for_a_person": _for_a_person(bulk_send, now),
         "rows": words.number(bulk_send.total),
         "recipients_url": recipients_of(bulk_send),
-        "findings": _findings(bulk_send),
-        "slips": _slips(bulk_send),
-        "rejects_url": reverse("admin:relay_bulksend_rejects", args=[bulk_send.pk]) if bulk_send.rejects_file else "",
+        **findings_of(bulk_send),
+        "review_url": reverse("admin:relay_bulksend_review", args=[bulk_send.pk]) if is_to_decide(bulk_send) else "",
     }
 
 
@@ -448,31 +449,3 @@ def _for_a_person(bulk_send: BulkSend, now: dict[str, Any]) -> dict[str, str] | 
     waiting = now["unknown_for_a_person"]
     url = f"{recipients_of(bulk_send)}&state={FOR_A_PERSON}"
     return {"count": words.number(waiting), "url": url} if waiting else None
-
-
-def recipients_of(bulk_send: BulkSend) -> str:
-    return f"{reverse('admin:relay_recipient_changelist')}?bulk_send={bulk_send.pk}"
-
-
-def _findings(bulk_send: BulkSend) -> list[dict[str, Any]]:
-    examples = bulk_send.findings.get("examples", {})
-    return [
-        {
-            "name": reasons.name(code),
-            "count": words.number(count),
-            "examples": [
-                {"row": example["row"], "text": reasons.sentence(code, {"detail": example["detail"]})}
-                for example in examples.get(code, [])
-            ],
-            "url": f"{recipients_of(bulk_send)}&reason={code}",
-        }
-        for code, count in bulk_send.findings.get("by_reason", {}).items()
-    ]
-
-
-def _slips(bulk_send: BulkSend) -> dict[str, Any] | None:
-    """Addresses that look misspelt. They are sent all the same, so this is a warning and no finding."""
-    count = bulk_send.findings.get("slips", 0)
-    if not count:
-        return None
-    return {"count": words.number(count), "examples": bulk_send.findings.get("slip_examples", [])}

@@ -98,6 +98,10 @@ def decision_details(decision: Decision) -> str:
     match told:
         case {"reason": reason}:
             return _("It had been stopped by: %(what)s.") % {"what": STOPS.get(reason, reason)} if reason else ""
+        case {"scheduled_for": at}:
+            return _plan(told, datetime.fromisoformat(at) if at else None)
+        case {"accepted_rejects": count}:
+            return _("Only the valid rows; rejected: %(count)s.") % {"count": number(count)}
         case {"without_rejects": count}:
             return _("Without the rejected rows: %(count)s.") % {"count": number(count)}
         case {"excluded": count}:
@@ -112,6 +116,20 @@ def decision_details(decision: Decision) -> str:
         case {"row": row, "verdict": verdict}:
             return _("Row %(row)s: %(verdict)s.") % {"row": row, "verdict": _verdict(verdict)}
     return ", ".join(f"{name}: {value}" for name, value in told.items())
+
+
+def _plan(told: Mapping[str, Any], at: datetime | None) -> str:
+    """When and how it was decided to be sent."""
+    parts = [_("For %(when)s.") % {"when": moment(at)} if at else _("At once.")]
+    if told.get("without_rejects"):
+        parts.append(_("Without the rejected rows: %(count)s.") % {"count": number(told["without_rejects"])})
+    if told.get("max_rate") is not None:
+        parts.append(_("Messages per second: %(rate)s.") % {"rate": _rate(told["max_rate"])})
+    if told.get("window"):
+        parts.append(_("Sending window: %(name)s.") % {"name": told["window"]})
+    if told.get("first_slice"):
+        parts.append(_("First slice: %(count)s.") % {"count": number(told["first_slice"])})
+    return " ".join(map(str, parts))
 
 
 def _rate(rate: float | None) -> str:

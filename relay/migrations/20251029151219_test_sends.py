@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('relay', '20251029151216_done_lately'),
+        ('relay', '20251029151218_preparations'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
