@@ -3,11 +3,13 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.backends.sqlite3.operations import DatabaseOperations
 from django.test import Client
 
 from tests.installation import Installation, new_database
@@ -24,6 +26,28 @@ def django_db_modify_db_settings(
     """SQLite in a file, as in real life: one in memory is shared between threads under other rules for locks."""
     if connection.vendor == "sqlite":
         settings.DATABASES["default"]["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _the_record_can_be_emptied_between_tests() -> Iterator[None]:
+    """A test with transactions of its own ends with every table emptied; on SQLite by DELETE, which guards refuse."""
+    emptying = DatabaseOperations.execute_sql_flush
+
+    def without_guards(operations: DatabaseOperations, statements: Any) -> None:
+        with operations.connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE '%\\_kept' ESCAPE '\\'"
+            )
+            guards = cursor.fetchall()
+            for name, _sql in guards:
+                cursor.execute(f"DROP TRIGGER {name}")
+            emptying(operations, statements)
+            for _name, sql in guards:
+                cursor.execute(sql)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(DatabaseOperations, "execute_sql_flush", without_guards)
+        yield
 
 
 @pytest.fixture(scope="session")

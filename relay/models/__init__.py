@@ -1,6 +1,7 @@
 """The tables of bulk sends."""
 
 from relay.models.account_limits import Pace, Quota
+from relay.models.activities import Activity
 from relay.models.bulk_sends import BulkSend, BulkSendQuerySet, Decision, WrongState
 from relay.models.ledger_rows import Attempt, Lease, Recipient, RecipientQuerySet, Settlement
 from relay.models.lists import Attachment, Sender, SendingWindow, Suppression
@@ -8,13 +9,17 @@ from relay.models.mail_templates import MailTemplate, MailTemplateQuerySet
 from relay.models.tallies import Tally
 from relay.models.preparations import Preparation, PreparationQuerySet, RememberedMapping
 from relay.models.test_sends import TestSend
+from relay.models.people import Approval, GroupGrant, UserPreferences
 
 __all__ = [
+    "Activity",
+    "Approval",
     "Attachment",
     "Attempt",
     "BulkSend",
     "BulkSendQuerySet",
     "Decision",
+    "GroupGrant",
     "Lease",
     "MailTemplate",
     "MailTemplateQuerySet",
@@ -31,5 +36,6 @@ __all__ = [
     "Suppression",
     "Tally",
     "TestSend",
+    "UserPreferences",
     "WrongState",
 ]

@@ -145,6 +145,7 @@ class BulkSend(models.Model):
         verbose_name = _("bulk send")
         verbose_name_plural = _("bulk sends")
         ordering: ClassVar = ["-id"]
+        permissions: ClassVar = [("approve_bulksend", _("Can approve bulk sends of others"))]
         indexes: ClassVar = [
             # process_bulk_scheduled asks every two minutes what is due, among years of finished sends.
             models.Index(

@@ -4,6 +4,7 @@ import zoneinfo
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
@@ -67,6 +68,14 @@ class Sender(models.Model):
         blank=True,
         verbose_name=_("sending window"),
         help_text=_("For every bulk send from this address that has none of its own."),
+    )
+    # `relay.senders` asks; no group: everybody who may send at all.
+    groups = models.ManyToManyField(
+        Group,
+        blank=True,
+        related_name="+",
+        verbose_name=_("groups"),
+        help_text=_("Only their members may send from this address. None: everybody who may send."),
     )
 
     class Meta:
