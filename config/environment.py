@@ -74,6 +74,7 @@ class Environment(BaseSettings):
     bulk_max_upload_mb: int = Field(default=200, ge=1, le=100_000)
     bulk_missed_after_min: int = Field(default=60, ge=1, le=100_000)
     bulk_confirm_above: int = Field(default=1000, ge=0)
+    bulk_approval_above: int | None = Field(default=None, ge=0, le=1_000_000_000)
 
     doppler_reports_timeout: float = Field(default=30, gt=0, le=600)
     doppler_reports_poll_initial_delay: float = Field(default=5, ge=0, le=3600)

@@ -184,6 +184,7 @@ BULK_SCHEDULER_INTERVAL_MIN = env.bulk_scheduler_interval_min
 BULK_MAX_UPLOAD_MB = env.bulk_max_upload_mb
 BULK_MISSED_AFTER_MIN = env.bulk_missed_after_min
 BULK_CONFIRM_ABOVE = env.bulk_confirm_above
+BULK_APPROVAL_ABOVE = env.bulk_approval_above
 DOPPLER_REPORTS_TIMEOUT = env.doppler_reports_timeout
 DOPPLER_REPORTS_POLL_INITIAL_DELAY = env.doppler_reports_poll_initial_delay
 DOPPLER_REPORTS_POLL_MAX_DELAY = env.doppler_reports_poll_max_delay

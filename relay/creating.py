@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from relay import importing
+from relay import importing, senders
 from relay.account import open_relay
 from relay.addresses import AddressProblem, check_address
 from relay.explained import Explained
@@ -98,6 +98,7 @@ def create_bulk_send(
     compiled = _compiled(order, template)
     _check_columns(order, file, compiled)
     from_email, from_name = _from(sender, template)
+    senders.check_sender(order.created_by, from_email)
     if order.subject and not from_email:
         raise Refused(_("A subject of its own needs a sender: give --sender, or set DOPPLER_RELAY_FROM_EMAIL."))
     bulk_send = BulkSend(

@@ -16,7 +16,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from relay import rates, reasons, whole_sends
+from relay import activity, approving, rates, reasons, senders, whole_sends
 from relay.creating import Refused, check_schedule, slice_end
 from relay.explained import Explained
 from relay.models import BulkSend, Decision, SendingWindow, WrongState
@@ -34,6 +34,9 @@ class Actor:
 def start(bulk_send: BulkSend, by: Actor, *, accept_rejects: bool = False) -> None:
     with transaction.atomic():
         before = _locked(bulk_send)
+        if before.status in {Status.DRAFT, Status.PENDING}:
+            senders.check_sender(by.user, bulk_send.from_email)
+            approving.check(bulk_send, now=before.status == Status.PENDING)
         bulk_send.start(accept_rejects=accept_rejects)
         details = {"without_rejects": bulk_send.excluded_at_creation} if before.status == Status.DRAFT else {}
         _record(bulk_send, by, What.START, **details)
@@ -66,10 +69,11 @@ class ChangedMeanwhile(Explained):
     """What was decided about is no longer what the page showed: another person decided, or it was changed."""
 
 
-def schedule(bulk_send: BulkSend, by: Actor, plan: Plan, *, seen: str) -> None:
+def schedule(bulk_send: BulkSend, by: Actor, plan: Plan, *, seen: str) -> bool:
     """Decides when what waits, or was only prepared, is sent: at once, or at its hour. Also anew, until it begins.
 
-    `seen` is the `fingerprint` of what the person had before his eyes. Raises WrongState, Refused or ChangedMeanwhile.
+    False: the plan is kept, and a second person must approve it before it may begin. `seen` is the `fingerprint` of what
+    the person had before his eyes. Raises WrongState, Refused or ChangedMeanwhile.
     """
     check_schedule(plan.at)
     if plan.max_rate is not None and not 0 < plan.max_rate < math.inf:
@@ -83,20 +87,25 @@ def schedule(bulk_send: BulkSend, by: Actor, plan: Plan, *, seen: str) -> None:
                 _("Bulk send %(id)d was changed since the page was shown: look at it again before you decide.")
                 % {"id": bulk_send.pk}
             )
+        senders.check_sender(by.user, bulk_send.from_email)
         _write_plan(bulk_send, by, plan)
-        if before.status == Status.DRAFT or plan.at is None:
+        begins = before.status == Status.DRAFT or plan.at is None
+        # An approval is of the plan, too: only what is planned can be approved.
+        approved = not approving.is_missing(bulk_send)
+        if begins and approved:
             nothing_rejected = not bulk_send.excluded_at_creation
             bulk_send.start(accept_rejects=nothing_rejected)
         _record(
             bulk_send,
             by,
-            What.START if before.status == Status.DRAFT or plan.at is None else What.CHANGE,
+            What.START if begins and approved else What.CHANGE,
             scheduled_for=plan.at.isoformat() if plan.at else None,
             max_rate=plan.max_rate,
             window=plan.window.name if plan.window else None,
             first_slice=plan.first_slice,
             without_rejects=bulk_send.excluded_at_creation,
         )
+    return approved
 
 
 def _write_plan(bulk_send: BulkSend, by: Actor, plan: Plan) -> None:
@@ -146,6 +155,8 @@ def resume(bulk_send: BulkSend, by: Actor) -> None:
     """Whoever resumes after a bad first slice, or a stop-loss within it, has judged it: all the rest goes."""
     with transaction.atomic():
         before = _locked(bulk_send)
+        if before.status in {Status.PAUSED, Status.ERROR}:
+            approving.check(bulk_send)
         bulk_send.resume()
         if before.reason in {reasons.FIRST_SLICE, reasons.STOP_LOSS}:
             bulk_send.slice_ends_at_row = None
@@ -224,6 +235,7 @@ def _locked(bulk_send: BulkSend) -> _Before:
 
 def _record(bulk_send: BulkSend, by: Actor, what: Decision.What, **details: Any) -> None:
     Decision.objects.create(bulk_send=bulk_send, made_by=by.user, actor=by.name[:200], what=what, details=details)
+    activity.record(activity.What.DECIDED, by=by.user or by.name, about=bulk_send, decision=what, **details)
 
 
 def _wrong(bulk_send: BulkSend) -> WrongState:

@@ -21,6 +21,7 @@ WINDOW_NEVER = "window_never"
 STOP_LOSS = "stop_loss"
 FIRST_SLICE = "first_slice"
 MISSED = "missed"
+APPROVAL = "approval"
 
 # Of a recipient that is never sent.
 INVALID_ADDRESS = "invalid_address"
@@ -83,6 +84,7 @@ SENTENCES = {
         "find out why, then resume or cancel."
     ),
     MISSED: _("It should have begun at %(scheduled_at)s and could not: resume it, or cancel it."),
+    APPROVAL: _("It waits for the approval of a second person: once it is approved, resume it."),
     INVALID_ADDRESS: _("Invalid address: %(detail)s"),
     DUPLICATE: _("Repeats row %(detail)s."),
     SUPPRESSED: _("The address is suppressed: %(detail)s"),

@@ -10,7 +10,7 @@ import time
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from relay import ledger, pacing, reasons, rendering, stages, whole_sends
+from relay import approving, ledger, pacing, reasons, rendering, stages, whole_sends
 from relay.account import open_relay
 from relay.books import Books
 from relay.calling import LOOK_SECONDS, Course, Progress, Tally, Worker
@@ -102,7 +102,10 @@ class _Drain:
         orders = await self.books(read_orders, self.id)
         if orders.rest is not None:
             return orders.rest
-        return await _template_problem(bulk_send, self.client, self.books)
+        if problem := await _template_problem(bulk_send, self.client, self.books):
+            return problem
+        # Last: the template that goes out may just have become another one than that which was approved.
+        return Halt(reasons.APPROVAL, {}) if await self.books(approving.is_missing, bulk_send) else None
 
     async def _work(self, composer: Composer, alarm: LeaseAlarm) -> None:
         worker = Worker(

@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from relay import reasons
+from relay import approving, reasons
 from relay.dialects import as_datetime, now
 from relay.models import BulkSend, Lease, Recipient, RecipientQuerySet
 
@@ -110,10 +110,22 @@ def start_due() -> list[int]:
     started = []
     for bulk_send_id, scheduled_at in BulkSend.objects.due().values_list("pk", "scheduled_at"):
         late = _pause_missed(bulk_send_id, cast(datetime, scheduled_at))  # what is due has an hour
-        # The status is asked again by the UPDATE itself: of two hosts one starts it.
-        if not late and BulkSend.objects.due().filter(pk=bulk_send_id).update(status=BulkSend.Status.SENDING):
+        if not late and _begin_if_approved(bulk_send_id):
             started.append(bulk_send_id)
     return started
+
+
+def _begin_if_approved(bulk_send_id: int) -> bool:
+    """Of two hosts one starts it; nobody changes it between the look at its approval and the start."""
+    with transaction.atomic():
+        bulk_send = BulkSend.objects.due().select_for_update(no_key=True).filter(pk=bulk_send_id).first()
+        if bulk_send is None:
+            return False
+        due = BulkSend.objects.due().filter(pk=bulk_send_id)
+        if approving.is_missing(bulk_send):
+            due.update(status=BulkSend.Status.PAUSED, reason=reasons.APPROVAL)
+            return False
+        return bool(due.update(status=BulkSend.Status.SENDING))
 
 
 def _pause_missed(bulk_send_id: int, scheduled_at: datetime) -> bool:

@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from django.db.models import Case, F, OuterRef, Subquery, When
 from django.db.models.functions import Lower, Now
 
-from relay import dialects, reasons, stages
+from relay import activity, dialects, reasons, stages
 from relay.addresses import comparison_key
 from relay.matching import MARGIN, Candidate, Entry, link_key
 from relay.models import Attempt, BulkSend, Decision, Recipient, Settlement, TestSend
@@ -403,6 +403,14 @@ def decide(recipient: Recipient, *, sent: bool, note: str, by: User | None, acto
             actor=actor,
             what=Decision.What.SETTLE,
             details={"row": locked.row, "verdict": verdict.verdict},
+        )
+        activity.record(
+            activity.What.DECIDED,
+            by=by or actor,
+            about=locked.bulk_send,
+            decision=Decision.What.SETTLE,
+            row=locked.row,
+            verdict=verdict.verdict,
         )
         stages.go_on_after_settlement(locked.bulk_send_id)
     return True

@@ -35,9 +35,7 @@ def _the_record_can_be_emptied_between_tests() -> Iterator[None]:
 
     def without_guards(operations: DatabaseOperations, statements: Any) -> None:
         with operations.connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE '%\\_kept' ESCAPE '\\'"
-            )
+            cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND substr(name, -5) = '_kept'")
             guards = cursor.fetchall()
             for name, _sql in guards:
                 cursor.execute(f"DROP TRIGGER {name}")

@@ -58,6 +58,7 @@ STOPS: Mapping[str, Any] = {
     reasons.TEMPLATE_CHANGED: _("template"),
     reasons.TEMPLATE_UNREADABLE: _("template"),
     reasons.ATTACHMENT_MISSING: _("attachment"),
+    reasons.APPROVAL: _("approval missing"),
 }
 
 # Of counts: «pendientes» where a state alone is «Pendiente».
