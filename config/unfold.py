@@ -78,6 +78,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _item(_("Users"), "person", "auth.user"),
                     _item(_("Groups"), "groups", "auth.group"),
+                    _item(_("Record of activity"), "history", "relay.activity"),
                 ],
             },
         ],

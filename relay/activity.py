@@ -4,6 +4,8 @@
 goes in: no address, no variable, no content. What is recorded of admin forms: `relay.admin.unfolded.ModelAdmin`.
 """
 
+import getpass
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,7 +24,7 @@ NAMED = frozenset(
     {"attachment", "bulksend", "generatedreport", "group", "mailtemplate", "sender", "sendingwindow", "user"}
 )
 
-_address: ContextVar[str] = ContextVar("address of the client", default="")
+_request: ContextVar[HttpRequest | None] = ContextVar("request under way", default=None)
 
 
 def record(
@@ -38,6 +40,7 @@ def record(
     `details` become JSON: codes, counts and names of our own things. Without a `request` the client's address is that
     of the request under way, if there is one.
     """
+    request = request or _request.get()
     return Activity.objects.create(
         what=What(what),
         by=(by if isinstance(by, str) else by.get_username())[:200],
@@ -45,7 +48,7 @@ def record(
         about_kind=about._meta.model_name or "" if about is not None else "",
         about_id="" if about is None or about.pk is None else str(about.pk)[:100],
         about_label=_label(about),
-        address=_address.get() if request is None else address_of(request),
+        address="" if request is None else address_of(request),
         details=details,
     )
 
@@ -58,11 +61,26 @@ def address_of(request: HttpRequest) -> str:
 @contextmanager
 def on_behalf_of(request: HttpRequest) -> Iterator[None]:
     """What is recorded within, however deep, came from this client."""
-    token = _address.set(address_of(request))
+    token = _request.set(request)
     try:
         yield
     finally:
-        _address.reset(token)
+        _request.reset(token)
+
+
+def whoever_acts() -> User | str:
+    """Who is logged in to the request under way, else the operator of the system."""
+    request = _request.get()
+    return request.user if request is not None and isinstance(request.user, User) else operator_name()
+
+
+def operator_name() -> str:
+    """Whoever runs a command on the server, by the name that he has there."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as containers have
+        name = str(os.getuid())
+    return f"command: {name}"
 
 
 def _label(about: Model | None) -> str:

@@ -9,6 +9,8 @@ class RelayConfig(AppConfig):
     verbose_name = _("Mailing")
 
     def ready(self) -> None:
-        from relay import checks  # noqa: F401  (registers the system checks)
+        from relay import checks, groups, logins  # noqa: F401  (checks registers the system checks)
 
+        logins.connect()
+        groups.connect()
         ticking.register("relay.tasks.tick")

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from relay import importing, senders
+from relay import activity, importing, senders
 from relay.account import open_relay
 from relay.addresses import AddressProblem, check_address
 from relay.explained import Explained
@@ -329,6 +329,8 @@ def _store(
             _settle_status(bulk_send, findings, draft=order.draft)
             if then is not None:
                 then(bulk_send)
+            by = bulk_send.created_by or activity.operator_name()
+            activity.record(activity.What.ADDED, by=by, about=bulk_send, rows=findings.total, valid=findings.valid)
     except BaseException:
         if rejects is not None:
             rejects.unlink(missing_ok=True)

@@ -72,8 +72,8 @@ class ChangedMeanwhile(Explained):
 def schedule(bulk_send: BulkSend, by: Actor, plan: Plan, *, seen: str) -> bool:
     """Decides when what waits, or was only prepared, is sent: at once, or at its hour. Also anew, until it begins.
 
-    False: the plan is kept, and a second person must approve it before it may begin. `seen` is the `fingerprint` of what
-    the person had before his eyes. Raises WrongState, Refused or ChangedMeanwhile.
+    False: the plan is kept, and a second person must approve it before it may begin. `seen` is the `fingerprint`
+    of what the person had before his eyes. Raises WrongState, Refused or ChangedMeanwhile.
     """
     check_schedule(plan.at)
     if plan.max_rate is not None and not 0 < plan.max_rate < math.inf:

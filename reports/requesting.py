@@ -121,7 +121,8 @@ def _wanted_of(bulk_send: BulkSend, now: datetime) -> _Wanted:
     began = bulk_send.processing_started_at or ended
     due = ended + timedelta(minutes=settings.REPORTS_AUTO_AFTER_MIN)
     since = due + timedelta(days=min((now - due).days, settings.REPORTS_AUTO_DAYS))
-    first, last = timezone.localdate(began), timezone.localdate(ended)
+    zone = timezone.get_default_timezone()
+    first, last = timezone.localdate(began, zone), timezone.localdate(ended, zone)
     # One that was paused for more than a year: the days of its end.
     return _Wanted(bulk_send, max(first, last - timedelta(days=MAX_DAYS - 1)), last, since)
 

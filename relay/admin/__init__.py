@@ -5,6 +5,7 @@ a bulk send (start, pause, resume, cancel) is a decision of `relay.admin.decisio
 """
 
 from relay.admin import (  # noqa: F401  (each registers its models)
+    activities,
     attachments,
     bulk_sends,
     lists,

@@ -11,6 +11,8 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
+from relay import activity
+from relay.activity import What
 from relay.admin.downloads import as_download
 from relay.admin.unfolded import LookingOnly, ModelAdmin, display
 from relay.models import Attachment
@@ -35,7 +37,9 @@ class AttachmentAdmin(LookingOnly, ModelAdmin[Attachment]):
         attachment = get_object_or_404(Attachment, pk=object_id)
         if not self.has_view_permission(request, attachment):
             raise PermissionDenied
-        return as_download(attachment.file, filename=attachment.filename)
+        download = as_download(attachment.file, filename=attachment.filename)
+        activity.record(What.EXPORTED, by=request.user, about=attachment, request=request, file="attachment")
+        return download
 
     @display(description=_("size"), ordering="size")
     def size_text(self, attachment: Attachment) -> str:

@@ -21,6 +21,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from relay import activity, approving, reasons
+from relay.activity import What
 from relay.admin import decisions, words
 from relay.admin.confirming import Question, ask
 from relay.admin.decisions import DECISIONS, Offer, actor_of
@@ -39,8 +41,8 @@ from relay.admin.unfolded import (
     detail_action,
     display,
 )
-from relay.creating import Refused
-from relay.models import BulkSend, Decision, Recipient, WrongState
+from relay.explained import Explained
+from relay.models import Approval, BulkSend, Decision, Recipient
 from relay.orders import window_of
 from relay.previewing import sender_of
 from relay.standing import standing
@@ -97,7 +99,7 @@ def _decision_button(decision: Offer, variant: ActionVariant = ActionVariant.DEF
     return detail_action(
         description=decision.button,
         url_path=decision.name.replace("_", "-"),
-        permissions=["send"],
+        permissions=[decision.right],
         icon=decision.icon,
         variant=variant,
     )(method)
@@ -123,6 +125,29 @@ class DecisionInline(LookingOnly, TabularInline[Decision, BulkSend]):
         return words.decision_details(decision)
 
 
+class ApprovalInline(LookingOnly, TabularInline[Approval, BulkSend]):
+    model = Approval
+    verbose_name_plural = _("approvals")
+    fields: ClassVar[Any] = ["made", "actor", "verdict", "note", "holds"]
+    readonly_fields = fields
+    extra = 0
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # As of decisions; where approval is not asked for and never was, there is no empty table.
+        known = request.user.has_perm("relay.view_bulksend") or request.user.has_perm("relay.change_bulksend")
+        return known and (obj is None or approving.is_needed(obj) or obj.approvals.exists())
+
+    @display(description=_("made"))
+    def made(self, approval: Approval) -> str | None:
+        return words.moment(approval.made_at)
+
+    @display(description=_("holds"))
+    def holds(self, approval: Approval) -> str:
+        if approval.fingerprint == approving.fingerprint(approval.bulk_send):
+            return str(_("yes"))
+        return str(_("no: the bulk send was changed afterwards"))
+
+
 @admin.register(BulkSend)
 class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
     list_display = [
@@ -137,6 +162,7 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
         "scheduled",
         "created",
     ]
+    records_itself = True
     list_filter = ["status"]
     list_per_page = 50
     list_fullwidth = True
@@ -145,7 +171,7 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
     actions = ["process_selected"]
     actions_detail = list(DECISIONS)
     change_form_before_template = "relay/admin/bulk_send.html"
-    inlines = [DecisionInline]
+    inlines = [ApprovalInline, DecisionInline]
     fieldsets: ClassVar[Any] = [
         (
             _("Message"),
@@ -177,6 +203,9 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
         """May decide about bulk sends. The right is Django's «change», although nothing is edited here."""
         return request.user.has_perm("relay.change_bulksend")
 
+    def has_approve_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm(approving.RIGHT) and self.has_view_permission(request, obj)
+
     # --- pages ----------------------------------------------------------------------------------------------
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BulkSend]:
@@ -204,7 +233,9 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
         bulk_send = get_object_or_404(self.get_queryset(request), pk=object_id)
         if not self.has_view_permission(request, bulk_send):
             raise PermissionDenied
-        return as_download(bulk_send.rejects_file, filename=f"bulk-send-{bulk_send.pk}-rejects.csv")
+        download = as_download(bulk_send.rejects_file, filename=f"bulk-send-{bulk_send.pk}-rejects.csv")
+        activity.record(What.EXPORTED, by=request.user, about=bulk_send, request=request, file="rejects")
+        return download
 
     # --- decisions ------------------------------------------------------------------------------------------
 
@@ -222,6 +253,8 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
     pause = _decision_button(decisions.PAUSE)
     resume = _decision_button(decisions.RESUME, ActionVariant.PRIMARY)
     retry = _decision_button(decisions.RETRY)
+    approve = _decision_button(decisions.APPROVE, ActionVariant.PRIMARY)
+    reject = _decision_button(decisions.REJECT)
     change_pace = _decision_button(decisions.CHANGE_PACE)
     cancel = _decision_button(decisions.CANCEL, ActionVariant.DANGER)
 
@@ -244,7 +277,7 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
             return self._ask(request, bulk_send, decision, form)
         try:
             decision.carry_out(bulk_send, actor_of(request), form.cleaned_data if form else {})
-        except (WrongState, Refused) as problem:
+        except Explained as problem:
             self.message_user(request, str(problem), messages.ERROR)
         else:
             self.log_change(request, bulk_send, str(decision.done))
@@ -257,10 +290,15 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
             problem = _("Bulk send %(id)d is «%(status)s»: this cannot be done from there.") % told
             self.message_user(request, problem, messages.WARNING)
             return HttpResponseRedirect(_page_address(bulk_send))
-        left = Recipient.objects.filter(bulk_send=bulk_send, state=State.PENDING).count()
+        told = {
+            "left": words.number(Recipient.objects.filter(bulk_send=bulk_send, state=State.PENDING).count()),
+            "subject": self.subject_shown(bulk_send),
+            "from": self.sender_shown(bulk_send),
+            "hour": words.moment(bulk_send.scheduled_at) or _("as soon as somebody starts it"),
+        }
         question = Question(
             button=decision.button,
-            text=decision.question % {"left": words.number(left)},
+            text=decision.question % told,
             about=bulk_send.name,
             back=_page_address(bulk_send),
             form=form,
@@ -436,12 +474,21 @@ def _page_of(bulk_send: BulkSend) -> dict[str, Any]:
 
 def _note(bulk_send: BulkSend, now: dict[str, Any]) -> str:
     """What the status alone does not say."""
+    if approving.waits(bulk_send) and bulk_send.reason != reasons.APPROVAL:
+        return _waits_for_approval(bulk_send)
     if bulk_send.status == Status.SETTLING:
         told = {"count": words.number(now[State.UNKNOWN])}
         return _("Unknown: %(count)s. It is done when the relay's log has told what became of them.") % told
     if bulk_send.status == Status.SENDING and not now["rate_per_second"] and not now[State.SENDING]:
         return str(_("It waits for a sending process: a worker, or the next run of the scheduler."))
     return ""
+
+
+def _waits_for_approval(bulk_send: BulkSend) -> str:
+    last = approving.last_verdict(bulk_send)
+    if last is not None and last.verdict == approving.Verdict.REJECTED:
+        return _("%(who)s refused to approve it: %(note)s") % {"who": last.actor, "note": last.note}
+    return str(_("It waits for the approval of a second person."))
 
 
 def _for_a_person(bulk_send: BulkSend, now: dict[str, Any]) -> dict[str, str] | None:

@@ -10,11 +10,12 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from relay import decisions, reasons
-from relay.admin.forms import PaceForm, RetryForm
+from relay import approving, decisions, reasons
+from relay.admin.forms import ApprovalForm, PaceForm, RejectionForm, RetryForm
 from relay.admin.unfolded import Text
 from relay.decisions import Actor
-from relay.models import BulkSend, Recipient, WrongState
+from relay.explained import Explained
+from relay.models import BulkSend, Recipient
 
 Status = BulkSend.Status
 
@@ -41,11 +42,21 @@ def _change_pace(bulk_send: BulkSend, by: Actor, wanted: dict[str, Any]) -> None
             decisions.change_window(bulk_send, by, wanted["window"])
 
 
+def _judge(verdict: approving.Verdict) -> "Callable[[BulkSend, Actor, dict[str, Any]], object]":
+    def judge(bulk_send: BulkSend, by: Actor, filled: dict[str, Any]) -> object:
+        assert by.user is not None  # noqa: S101  (see actor_of)
+        return approving.judge(bulk_send, by.user, verdict, seen=filled["seen"], note=filled["note"])
+
+    return judge
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     name: str  # of the method of BulkSendAdmin and of the address
     button: Text
-    question: Text  # on the confirmation page; may say %(left)s, the number of messages that have not left
+    question: (
+        Text  # on the confirmation page; may say %(left)s, the number of messages that have not left, or what it is
+    )
     done: Text  # afterwards, to the person and in the history
     offered_in: frozenset[str]
     carry_out: Callable[[BulkSend, Actor, dict[str, Any]], object]  # with what was filled in
@@ -53,6 +64,7 @@ class Offer:
     offered_if: Callable[[BulkSend], bool] = lambda bulk_send: True
     form: Callable[[BulkSend, Any], forms.Form] | None = None
     for_good: bool = False
+    right: str = "send"  # of BulkSendAdmin's has_…_permission methods
 
     def is_offered(self, bulk_send: BulkSend) -> bool:
         return bulk_send.status in self.offered_in and self.offered_if(bulk_send)
@@ -135,7 +147,36 @@ CHANGE_PACE = Offer(
     icon="speed",
     form=PaceForm,
 )
-DECISIONS = {offer.name: offer for offer in (START, START_VALID, PAUSE, RESUME, RETRY, CHANGE_PACE, CANCEL)}
+APPROVE = Offer(
+    name="approve",
+    button=_("Approve"),
+    question=_(
+        "Messages to send: %(left)s. Subject: «%(subject)s». From: %(from)s. Hour: %(hour)s. Should anything of the"
+        " message, its recipients or its hour be changed afterwards, it needs a new approval."
+    ),
+    done=_("Approved."),
+    offered_in=frozenset(set(Status) - {Status.DONE, Status.CANCELLED}),
+    offered_if=approving.waits,
+    carry_out=_judge(approving.Verdict.APPROVED),
+    icon="verified",
+    form=ApprovalForm,
+    right="approve",
+)
+REJECT = Offer(
+    name="reject",
+    button=_("Refuse approval"),
+    question=_("It does not leave as it is. Whoever prepared it reads your note."),
+    done=_("Approval refused."),
+    offered_in=APPROVE.offered_in,
+    offered_if=approving.is_needed,
+    carry_out=_judge(approving.Verdict.REJECTED),
+    icon="cancel",
+    form=RejectionForm,
+    right="approve",
+)
+DECISIONS = {
+    offer.name: offer for offer in (START, START_VALID, APPROVE, REJECT, PAUSE, RESUME, RETRY, CHANGE_PACE, CANCEL)
+}
 
 
 def actor_of(request: HttpRequest) -> Actor:
@@ -160,6 +201,6 @@ def start_from_list(bulk_send: BulkSend, by: Actor) -> Started:
         return Started(False, _("Bulk send %(id)d «%(name)s» is already being sent.") % told)
     try:
         decisions.start(bulk_send, by)
-    except WrongState as problem:
+    except Explained as problem:
         return Started(False, str(problem), failed=True)
     return Started(True, _("Bulk send %(id)d «%(name)s» is queued: its messages begin to leave shortly.") % told)

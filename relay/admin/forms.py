@@ -14,7 +14,8 @@ from unfold.widgets import (
 )
 
 from relay.admin import words
-from relay.models import BulkSend, SendingWindow, Settlement
+from relay.approving import fingerprint
+from relay.models import Approval, BulkSend, SendingWindow, Settlement
 from relay.whole_sends import refused_by_code
 
 
@@ -56,6 +57,29 @@ class PaceForm(forms.Form):
         if rate is not None and rate <= 0:
             raise forms.ValidationError(_("A number above 0, such as 5 or 0.5."))
         return rate
+
+
+class ApprovalForm(forms.Form):
+    """The fingerprint of what the page showed goes with the verdict: what changed meanwhile is not approved."""
+
+    seen = forms.CharField(widget=forms.HiddenInput)
+    note = forms.CharField(
+        label=_("Note"),
+        help_text=_("It is kept with your name."),
+        max_length=Approval._meta.get_field("note").max_length,
+        required=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+    )
+
+    def __init__(self, bulk_send: BulkSend, data: Any = None) -> None:
+        super().__init__(data, initial={"seen": fingerprint(bulk_send)})
+
+
+class RejectionForm(ApprovalForm):
+    def __init__(self, bulk_send: BulkSend, data: Any = None) -> None:
+        super().__init__(bulk_send, data)
+        self.fields["note"].required = True
+        self.fields["note"].label = _("Why")
 
 
 class SettleForm(forms.Form):

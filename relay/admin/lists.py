@@ -6,6 +6,7 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
@@ -39,11 +40,19 @@ class SuppressionForm(forms.ModelForm):  # type: ignore[type-arg]
 @admin.register(Sender)
 class SenderAdmin(ModelAdmin[Sender]):
     form = SenderForm
-    list_display = ["email", "name", "active", "window"]
+    list_display = ["email", "name", "active", "window", "groups_text"]
     list_select_related = ["window"]
     list_filter = ["active"]
     search_fields = ["^email", "name"]
-    fields = ["email", "name", "active", "window"]
+    fields = ["email", "name", "active", "window", "groups"]
+    filter_horizontal = ["groups"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Sender]:
+        return super().get_queryset(request).prefetch_related("groups")
+
+    @display(description=_("who may use it"))
+    def groups_text(self, sender: Sender) -> str:
+        return ", ".join(group.name for group in sender.groups.all()) or str(_("everybody who may send"))
 
     def save_model(self, request: HttpRequest, obj: Sender, form: "forms.ModelForm[Sender]", change: Any) -> None:
         super().save_model(request, obj, form, change)

@@ -216,6 +216,7 @@ class RecipientAdmin(MillionsOfRows, LookingOnly, ModelAdmin[Recipient]):
     list_select_related = ["bulk_send"]
     search_fields = ["email"]  # switches the search on; get_search_results decides what it does
     search_help_text = _("Beginning of the address, or row number")
+    records_itself = True
     inlines = [AttemptInline, SettlementInline]
     actions_detail = list(ANSWERS)
     fieldsets = [

@@ -23,9 +23,9 @@ from relay.admin.reviewing import bulk_send_for, is_to_decide, page
 from relay.admin.schedule_forms import ConfirmForm, WhenForm
 from relay.admin.steps import steps
 from relay.admin.unfolded import ModelAdmin
-from relay.creating import Refused
-from relay.decisions import ChangedMeanwhile, Plan, fingerprint
-from relay.models import BulkSend, WrongState
+from relay.decisions import Plan, fingerprint
+from relay.explained import Explained
+from relay.models import BulkSend
 from relay.orders import window_of
 from relay.previewing import sender_of
 
@@ -68,11 +68,11 @@ class SchedulePages:
         if not confirmation.is_valid():
             return self._ask(request, bulk_send, form, confirmation)
         try:
-            decisions.schedule(bulk_send, actor_of(request), form.plan(), seen=request.POST.get("seen", ""))
-        except (ChangedMeanwhile, WrongState, Refused) as problem:
+            approved = decisions.schedule(bulk_send, actor_of(request), form.plan(), seen=request.POST.get("seen", ""))
+        except Explained as problem:
             self.admin.message_user(request, str(problem), messages.ERROR)
             return HttpResponseRedirect(_address("when", bulk_send))
-        said = _said(form.plan())
+        said = _said(form.plan()) if approved else _("Planned; a second person must approve it before anything leaves.")
         self.admin.log_change(request, bulk_send, said)
         self.admin.message_user(request, said, messages.SUCCESS)
         return HttpResponseRedirect(_address("change", bulk_send))

@@ -22,7 +22,9 @@ else:
     from unfold.admin import TabularInline as _TabularInline
     from unfold.views import ChangeList
 
-    class ModelAdmin(_ModelAdmin):
+    from relay.admin.recording import Recorded
+
+    class ModelAdmin(Recorded, _ModelAdmin):
         def __class_getitem__(cls, item):
             return cls
 

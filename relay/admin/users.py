@@ -7,11 +7,15 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, Permission, User
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from relay.admin.unfolded import ModelAdmin
+from relay.admin import words
+from relay.admin.unfolded import ModelAdmin, display
+from relay.models import Sender
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
@@ -61,8 +65,38 @@ class UserAdmin(_PermissionsAdmin, DjangoUserAdmin, ModelAdmin[User]):  # type: 
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
+    list_display = ["username", "full_name", "email", "groups_text", "active_text", "last_login_text"]
+    list_filter = ["is_active", "is_superuser", "groups"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        return super().get_queryset(request).prefetch_related("groups")
+
+    @display(description=_("name"))
+    def full_name(self, user: User) -> str:
+        return user.get_full_name()
+
+    @display(description=_("groups"))
+    def groups_text(self, user: User) -> str:
+        names = [group.name for group in user.groups.all()]
+        return ", ".join([*names, *([str(_("administrator"))] if user.is_superuser else [])])
+
+    @display(description=_("may log in"), ordering="is_active")
+    def active_text(self, user: User) -> str:
+        return str(_("yes") if user.is_active and user.is_staff else _("no"))
+
+    @display(description=_("last login"), ordering="last_login")
+    def last_login_text(self, user: User) -> str:
+        return words.moment(user.last_login) or str(_("never"))
 
 
 @admin.register(Group)
 class GroupAdmin(_PermissionsAdmin, DjangoGroupAdmin, ModelAdmin[Group]):
-    pass
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """A sender that only this group may use would be everybody's without it."""
+        deleted, counts, missing_rights, protected = super().get_deleted_objects(objs, request)
+        limited = Sender.objects.filter(groups__in=objs).exclude(groups__in=Group.objects.exclude(pk__in=_keys(objs)))
+        return deleted, counts, missing_rights, [*protected, *(str(sender) for sender in limited.distinct())]
+
+
+def _keys(objs: Any) -> list[Any]:
+    return [obj.pk for obj in objs]

@@ -168,8 +168,8 @@ class Migration(migrations.Migration):
                 ("details", models.JSONField(default=dict, verbose_name="details")),
             ],
             options={
-                "verbose_name": "activity",
-                "verbose_name_plural": "activities",
+                "verbose_name": "entry of the record",
+                "verbose_name_plural": "record of activity",
                 "indexes": [
                     models.Index(fields=["at", "id"], name="activity_by_moment"),
                     models.Index(fields=["what", "at", "id"], name="activity_by_kind"),

@@ -6,10 +6,10 @@ from relay.models.bulk_sends import BulkSend, BulkSendQuerySet, Decision, WrongS
 from relay.models.ledger_rows import Attempt, Lease, Recipient, RecipientQuerySet, Settlement
 from relay.models.lists import Attachment, Sender, SendingWindow, Suppression
 from relay.models.mail_templates import MailTemplate, MailTemplateQuerySet
-from relay.models.tallies import Tally
-from relay.models.preparations import Preparation, PreparationQuerySet, RememberedMapping
-from relay.models.test_sends import TestSend
 from relay.models.people import Approval, GroupGrant, UserPreferences
+from relay.models.preparations import Preparation, PreparationQuerySet, RememberedMapping
+from relay.models.tallies import Tally
+from relay.models.test_sends import TestSend
 
 __all__ = [
     "Activity",

@@ -44,8 +44,8 @@ class Activity(models.Model):
     details = models.JSONField(_("details"), default=dict)
 
     class Meta:
-        verbose_name = _("activity")
-        verbose_name_plural = _("activities")
+        verbose_name = _("entry of the record")
+        verbose_name_plural = _("record of activity")
         # Each index is one way in which the page «Registro» is asked, and has its order.
         indexes: ClassVar = [
             models.Index(fields=["at", "id"], name="activity_by_moment"),

@@ -1,5 +1,6 @@
 """What is filled in to ask for a report."""
 
+from datetime import date
 from typing import Any
 
 from django import forms
@@ -12,10 +13,15 @@ from reports.models import GeneratedReport
 from reports.periods import PeriodProblem
 
 
+def _today() -> date:
+    """Of the installation, as the days of reports are; the reader's own clock may be on another."""
+    return timezone.localdate(timezone=timezone.get_default_timezone())
+
+
 class RequestForm(forms.Form):
     type = forms.ChoiceField(label=_("Type"), choices=GeneratedReport.Type.choices, widget=UnfoldAdminSelectWidget)
-    first_day = forms.DateField(label=_("First day"), initial=timezone.localdate, widget=UnfoldAdminDateWidget)
-    last_day = forms.DateField(label=_("Last day"), initial=timezone.localdate, widget=UnfoldAdminDateWidget)
+    first_day = forms.DateField(label=_("First day"), initial=_today, widget=UnfoldAdminDateWidget)
+    last_day = forms.DateField(label=_("Last day"), initial=_today, widget=UnfoldAdminDateWidget)
 
     def __init__(self, data: Any = None) -> None:
         super().__init__(data)

@@ -26,6 +26,8 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_POST
 
+from relay import activity
+from relay.activity import What
 from relay.admin import polling, words
 from relay.admin.downloads import path_as_download
 from relay.admin.unfolded import ChangeList, LookingOnly, ModelAdmin, display
@@ -81,6 +83,7 @@ class GeneratedReportAdmin(LookingOnly, ModelAdmin[GeneratedReport]):
     list_before_template = "reports/admin/list_tools.html"
     search_fields = ["request_id"]  # switches the search on; get_search_results decides what it does
     search_help_text = _("Number of the report, or the relay's number")
+    records_itself = True
     show_add_link = False  # there is a button that says what it does
     actions = None
     change_form_before_template = "reports/admin/report.html"
@@ -171,6 +174,7 @@ class GeneratedReportAdmin(LookingOnly, ModelAdmin[GeneratedReport]):
         form = RequestForm(request.POST if request.method == "POST" else None)
         if form.is_valid() and (report := _requested(form, request)):
             tasks.ask_to_collect()
+            activity.record(What.REPORT_REQUESTED, by=request.user, about=report, request=request)
             self.log_addition(request, report, [{"added": {}}])
             done = _now("Report %(id)d is requested; the list shows how far it is.") % {"id": report.pk}
             self.message_user(request, done, messages.SUCCESS)
@@ -211,6 +215,7 @@ class GeneratedReportAdmin(LookingOnly, ModelAdmin[GeneratedReport]):
             self.message_user(request, str(problem), messages.WARNING)
         else:
             tasks.ask_to_collect()
+            activity.record(What.REPORT_RETRIED, by=request.user, about=report, request=request)
             self.log_change(request, report, _now("Retried."))
             done = _now("Report %(id)d goes on from where it stood.") % {"id": report.pk}
             self.message_user(request, done, messages.SUCCESS)
@@ -230,6 +235,7 @@ class GeneratedReportAdmin(LookingOnly, ModelAdmin[GeneratedReport]):
             self.message_user(request, str(problem), messages.WARNING)
         else:
             tasks.ask_to_load(wanted.pk)
+            activity.record(What.LOAD_REQUESTED, by=request.user, about=report, request=request, database=alias)
             self.log_change(request, report, _now("Load into %(alias)s requested.") % told)
             done = _now("Report %(id)d is queued to be loaded into %(alias)s.") % told
             self.message_user(request, done, messages.SUCCESS)
@@ -272,12 +278,19 @@ class GeneratedReportAdmin(LookingOnly, ModelAdmin[GeneratedReport]):
         report = self._viewed(request, object_id)
         if not has_file(report):
             raise Http404(_now("This report has no file."))
-        return path_as_download(report.path)
+        return self._recorded(request, report, path_as_download(report.path), file="report")
 
     @method_decorator(require_GET)
     def rejects_view(self, request: HttpRequest, object_id: int) -> FileResponse:
         report = self._viewed(request, object_id)
-        return path_as_download(rejects_path(report.path) if report.path else None)
+        download = path_as_download(rejects_path(report.path) if report.path else None)
+        return self._recorded(request, report, download, file="rejects")
+
+    def _recorded(
+        self, request: HttpRequest, report: GeneratedReport, download: FileResponse, *, file: str
+    ) -> FileResponse:
+        activity.record(What.EXPORTED, by=request.user, about=report, request=request, file=file)
+        return download
 
     def _viewed(self, request: HttpRequest, object_id: int) -> GeneratedReport:
         if not self.has_view_permission(request):

@@ -446,7 +446,7 @@ def test_every_state_has_a_colour_and_every_reason_of_a_recipient_a_name() -> No
     assert set(STATE_COLOURS) == set(COUNT_NAMES) == set(State.values)
     assert set(OUTCOME_COLOURS) == set(Attempt.Outcome.values)
     of_bulk_sends = {"person", "quota", "misconfigured", "attachment_missing"}
-    of_bulk_sends |= {"window", "window_never", "stop_loss", "first_slice", "missed"}
+    of_bulk_sends |= {"window", "window_never", "stop_loss", "first_slice", "missed", "approval"}
     of_templates = {"template_missing", "template_changed", "template_unreadable"}
     of_looks = {
         "found",

@@ -81,7 +81,7 @@ def test_the_poll_asks_the_database_little_too(lucia: Client, stored_in: Path) -
     asked = "&".join(f"id={load(with_file(stored_in, f'{number}.csv')).report_id}" for number in range(20))
     with CaptureQueriesContext(connection) as captured:
         page(lucia, f"{LIST}progress/?{asked}")
-    assert len(captured) <= 4  # session, user, reports, loads
+    assert len(captured) <= 5  # session, user, his zone, reports, loads
 
 
 def test_a_report_is_found_by_its_number_or_the_relays_and_by_nothing_else(lucia: Client) -> None:

@@ -1,8 +1,6 @@
 """manage.py bulk: create, start, watch, pause, resume, cancel, retry, settle, audit; its rate and its window."""
 
 import asyncio
-import getpass
-import os
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
-from relay import auditing, decisions, reasons, sending, settlement, whole_sends
+from relay import activity, auditing, decisions, reasons, sending, settlement, whole_sends
 from relay.creating import Order, Refused, create_bulk_send, named_window
 from relay.decisions import Actor
 from relay.management.base import ExplainedCommand, SendingBar, Unfinished, run_until_signal
@@ -196,11 +194,7 @@ def _decide(bulk_send: BulkSend, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _actor() -> Actor:
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # an account without a name, as containers have
-        name = str(os.getuid())
-    return Actor(f"command: {name}")
+    return Actor(activity.operator_name())
 
 
 def _bulk_send(bulk_send_id: int) -> BulkSend:

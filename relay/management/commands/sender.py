@@ -3,8 +3,11 @@
 from argparse import ArgumentParser
 from typing import Any
 
+from django.db import transaction
 from django.utils.translation import gettext as _
 
+from relay import activity
+from relay.activity import What
 from relay.addresses import AddressProblem, check_address
 from relay.creating import Refused, named_window
 from relay.management.base import ExplainedCommand
@@ -51,7 +54,11 @@ def _add(options: dict[str, Any]) -> dict[str, Any]:
     sender.name = sender.name if options["name"] is None else options["name"]
     if options["window"] is not None:
         sender.window = named_window(options["window"])
-    sender.save()
+    added = sender.pk is None
+    with transaction.atomic():
+        sender.save()
+        what = What.ADDED if added else What.CHANGED
+        activity.record(what, by=activity.operator_name(), about=sender, active=True)
     if options["window"] is not None:
         BulkSend.objects.look_at_windows_again()
     return _as_json(sender)
@@ -66,7 +73,9 @@ def _disable(options: dict[str, Any]) -> dict[str, Any]:
     if sender is None:
         raise Refused(_("There is no sender «%(email)s» (see «sender list»).") % options)
     sender.active = False
-    sender.save(update_fields=["active"])
+    with transaction.atomic():
+        sender.save(update_fields=["active"])
+        activity.record(What.CHANGED, by=activity.operator_name(), about=sender, active=False)
     return _as_json(sender)
 
 

@@ -5,8 +5,11 @@ from datetime import time
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.utils.translation import gettext as _
 
+from relay import activity
+from relay.activity import What
 from relay.creating import Refused
 from relay.management.base import ExplainedCommand
 from relay.models import BulkSend, SendingWindow
@@ -57,7 +60,10 @@ def _add(options: dict[str, Any]) -> dict[str, Any]:
         window.full_clean()
     except ValidationError as problem:
         raise Refused(_sentences(problem)) from problem
-    window.save()
+    what = What.ADDED if window.pk is None else What.CHANGED
+    with transaction.atomic():
+        window.save()
+        activity.record(what, by=activity.operator_name(), about=window)
     BulkSend.objects.look_at_windows_again()
     return _as_json(window)
 
@@ -83,7 +89,9 @@ def _remove(options: dict[str, Any]) -> dict[str, Any]:
             )
             % {"name": window.name, "users": ", ".join(users)}
         )
-    window.delete()
+    with transaction.atomic():
+        activity.record(What.DELETED, by=activity.operator_name(), about=window)
+        window.delete()
     return {"removed": window.name}
 
 

@@ -6,8 +6,11 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any
 
+from django.db import transaction
 from django.utils.translation import gettext as _
 
+from relay import activity
+from relay.activity import What
 from relay.explained import Explained
 from relay.management.base import CountingBar, ExplainedCommand
 from reports import collecting, loading
@@ -62,17 +65,21 @@ class Command(ExplainedCommand):
 
 
 def _request(options: dict[str, Any]) -> dict[str, Any]:
-    report = request_report(options["type"], options["first"], options["last"])
+    with transaction.atomic():
+        report = request_report(options["type"], options["first"], options["last"])
+        activity.record(What.REPORT_REQUESTED, by=activity.operator_name(), about=report)
     return {"id": report.pk, "state": report.state}
 
 
 def _retry(report: GeneratedReport, options: dict[str, Any]) -> dict[str, Any]:
     collecting.retry(report)
+    activity.record(What.REPORT_RETRIED, by=activity.operator_name(), about=report)
     return {"id": report.pk, "state": report.state}
 
 
 def _load(report: GeneratedReport, options: dict[str, Any]) -> dict[str, Any]:
     request = loading.request_load(report, options["database"], by=None)
+    activity.record(What.LOAD_REQUESTED, by=activity.operator_name(), about=report, database=request.alias)
     with CountingBar(str(report), _("rows")) as bar:
         return asdict(loading.load(request, progress=bar.show))
 
