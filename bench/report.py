@@ -21,7 +21,7 @@ from bench.measuring import Line, Run, new_installation, run, say, show, use_dja
 from tests.installation import Installation
 
 FIRST, DAYS = datetime(2026, 3, 1, tzinfo=UTC), 3
-TABLES = "reports_deliveries, reports_confirmations"
+TABLES = "reports_deliveries, reports_confirmations, reports_dailytotal"
 
 
 def main(arguments: list[str]) -> int:

@@ -1,6 +1,7 @@
 """A report's file → the deliveries of a database: `load`, all of it or nothing, and once.
 
-    check the file → take the lock → ReportLoad → read, type, merge → rejects → counts        one transaction there
+    check the file → take the lock → ReportLoad → read, type, merge → rejects → counts, totals
+                                                                                             one transaction there
     → LoadRequest is DONE                                                                    a commit in `default`
 
 The row of `ReportLoad`, unique for a report and a database, is written in the transaction that loads; so whatever is
@@ -29,7 +30,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from relay.explained import Explained
-from reports import database_troubles, problems
+from reports import daily_totals, database_troubles, problems
 from reports.columns import NotAReport, Typed, Zones, read_layout, typed_rows
 from reports.merging import Expected, Merged, merge
 from reports.models import GeneratedReport, Installation, LoadRequest, ReportLoad
@@ -251,7 +252,9 @@ def _load_file(report: GeneratedReport, alias: str, meter: "_Meter") -> Counts:
                 )
                 _refuse_changed(report, raw.digest())
                 rejects.finish()
-                return _checked(report, merged, rejects)
+                counts = _checked(report, merged, rejects)
+                daily_totals.recount(connections[alias], merged.days)
+                return counts
     except NotAReport as problem:
         _refuse_changed(report, _digest(path))
         raise LoadFailed(problem.code, **problem.params) from problem

@@ -14,7 +14,7 @@ their facts, so the second one of them takes back the first, which went straight
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain, islice
 from math import ceil
@@ -44,6 +44,8 @@ class Merged:
     inserted: int = 0
     updated: int = 0
     unchanged: int = 0
+    # The local days of what was inserted or updated: their totals are no longer right.
+    days: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,8 @@ def merge(connection: BaseDatabaseWrapper, batches: Iterable[Sequence[Typed]], e
         last_id = _one(cursor, "SELECT coalesce(max(id), 0) FROM reports_deliveries")
         sorted_out = _sorted_out(batches, *_known(cursor, says, expected))
         store = _copy if says is POSTGRESQL else _insert
-        straight, staged = store(cursor, sorted_out, says.moment(expected.as_of))
-        merged = Merged(inserted=straight)
+        merged = Merged()
+        merged.inserted, staged = store(cursor, _watched(sorted_out, merged.days), says.moment(expected.as_of))
         if staged:
             _merge_staged(cursor, says, staged, last_id, merged)
         cursor.execute(says.clearance)
@@ -134,6 +136,15 @@ def _sorted_out(
         yield straight, staged
 
 
+def _watched(
+    sorted_out: Iterable[tuple[list[Entry], list[Entry]]], days: set[str]
+) -> Iterator[tuple[list[Entry], list[Entry]]]:
+    """Notes the local days of what goes straight."""
+    for straight, staged in sorted_out:
+        days.update([entry[0][5][1] for entry in straight])
+        yield straight, staged
+
+
 def _merge_staged(cursor: CursorWrapper, says: "Dialect", staged: int, last_id: int, merged: Merged) -> None:
     if says is POSTGRESQL:
         # The planner has never seen what came in just now; a plan for the table as it was can take hours.
@@ -150,8 +161,8 @@ def _merge_staged(cursor: CursorWrapper, says: "Dialect", staged: int, last_id: 
         cursor.execute(says.sql(_NUMBER))
     cursor.execute("SELECT min(sent_at), max(sent_at) FROM reports_staging")
     stretch = dict(zip(("first", "last"), cursor.fetchone(), strict=True))
-    merged.updated = _changed(cursor, says.sql(_UPDATE), stretch)
-    inserted = _changed(cursor, says.sql(_INSERT), stretch)
+    merged.updated = _changed_days(cursor, says, _UPDATE, stretch, merged.days)
+    inserted = _changed_days(cursor, says, _INSERT, stretch, merged.days)
     merged.inserted += inserted
     merged.unchanged = staged - inserted - merged.updated
     if merged.unchanged:
@@ -171,6 +182,17 @@ def _changed(cursor: CursorWrapper, sql: str, parameters: Parameters = None) -> 
     return int(cursor.rowcount)
 
 
+def _changed_days(cursor: CursorWrapper, says: "Dialect", sql: str, stretch: dict[str, Any], days: set[str]) -> int:
+    """How many rows were changed. Their days are those that stand in the table: the zone of TIME_ZONE may have been
+    another when they came."""
+    cursor.execute(says.changed_days % says.sql(sql), stretch)
+    changed = 0
+    for day, count in cursor:
+        days.add(str(day))
+        changed += count
+    return changed
+
+
 # --- The statements
 
 
@@ -182,6 +204,7 @@ class Dialect:
     greatest: str
     any: str  # whether something is true of any row
     same: str  # equality to which NULL equals NULL
+    changed_days: str  # of a statement: the local days of what it writes, with how many
     preparation: tuple[str, ...]
     clearance: str
     utc: str  # how a moment is written
@@ -202,6 +225,7 @@ POSTGRESQL = Dialect(
     greatest="greatest",
     any="bool_or",
     same="IS NOT DISTINCT FROM",
+    changed_days="WITH changed AS (%s RETURNING local_day) SELECT local_day, count(*) FROM changed GROUP BY local_day",
     preparation=(
         # Sorts and hashes of millions of rows, in one session at a time.
         "SET LOCAL work_mem = '64MB'",
@@ -224,6 +248,8 @@ SQLITE = Dialect(
     greatest="max",
     any="max",
     same="IS",
+    # Within a larger statement it knows no RETURNING: so they come one by one.
+    changed_days="%s RETURNING local_day, 1",
     preparation=(
         "CREATE TEMP TABLE reports_staging (sent_at text NOT NULL, key blob NOT NULL, local_day text NOT NULL,"
         " sender text NOT NULL, sender_name text NOT NULL, recipient text NOT NULL, subject text NOT NULL,"

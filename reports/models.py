@@ -1,7 +1,7 @@
 """The tables: reports asked of the relay, what was loaded where, and the deliveries that people query.
 
-`GeneratedReport`, `LoadRequest` and `Installation` live in `default`; `ReportLoad` and `Delivery` in every database
-that reports are loaded into.
+`GeneratedReport`, `LoadRequest` and `Installation` live in `default`; `ReportLoad`, `Delivery` and what is known of
+deliveries besides (`DailyTotal`, `Confirmation`) in every database that reports are loaded into.
 """
 
 import uuid
@@ -276,6 +276,28 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.sent_at:%Y-%m-%d %H:%M:%S} {self.status}"
+
+
+class DailyTotal(models.Model):
+    """How many deliveries of a local day stand in this status, and how many of them were opened and clicked at all.
+    Written by `reports.daily_totals` in the transaction that loads."""
+
+    local_day = models.DateField()
+    status = models.TextField()
+    rows = models.BigIntegerField()
+    opened = models.BigIntegerField()
+    clicked = models.BigIntegerField()
+
+    class Meta:
+        verbose_name = _("total of a day")
+        verbose_name_plural = _("totals of days")
+        constraints: ClassVar = [
+            # Also the index by which the last days are read.
+            models.UniqueConstraint(fields=["local_day", "status"], name="daily_total_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.local_day:%Y-%m-%d} {self.status}: {self.rows}"
 
 
 class Confirmation(models.Model):

@@ -6,7 +6,7 @@ from django.db.models import Model
 
 ANALYTICS = "analytics"
 # What a database needs in order to be loaded into. (Which of several databases: each query says so itself.)
-LOADED = {"delivery", "reportload", "confirmation"}
+LOADED = {"delivery", "dailytotal", "reportload", "confirmation"}
 
 
 class AnalyticsRouter:
