@@ -46,9 +46,15 @@ UNFOLD: dict[str, Any] = {
     "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
     "ENVIRONMENT": "config.unfold.environment",
+    "DASHBOARD_CALLBACK": "relay.admin.dashboard.put_in",
+    "SITE_VIEWS": [
+        ("start/live/", "dashboard_live", "relay.admin.dashboard.LiveView"),
+        ("start/<slug:name>.csv", "dashboard_csv", "relay.admin.dashboard.CsvView"),
+    ],
     "STYLES": [lambda request: static("relay/admin.css")],
     "SIDEBAR": {
         "navigation": [
+            {"items": [{"title": _("Start page"), "icon": "home", "link": reverse_lazy("admin:index")}]},
             {
                 "title": _("Outgoing mail"),
                 "items": [

@@ -150,6 +150,13 @@ def forecast(bulk_send: BulkSend) -> Forecast:
     return Forecast(min(one["remaining"] - one["reserved"] for one in told), told)
 
 
+def known() -> list[dict[str, Any]]:
+    """What is left of each quota by what the relay last said, that of the hour first; without what is reserved."""
+    now = database_now()
+    limited = {quota.period: quota for quota in Quota.objects.filter(limit__isnull=False)}
+    return [_told(limited[period], 0, now) for period in Period.values if period in limited]
+
+
 def _told(quota: Quota, reserved: int, now: datetime) -> dict[str, Any]:
     over = quota.reset_at is not None and quota.reset_at <= now
     remaining = (quota.limit if over else quota.remaining) or 0

@@ -10,6 +10,7 @@ from relay.admin import (  # noqa: F401  (each registers its models)
     bulk_sends,
     lists,
     mail_templates,
+    overview,
     recipients,
     users,
 )

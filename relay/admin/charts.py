@@ -194,6 +194,8 @@ def _step(highest: int) -> int:
         size *= 10
 
 
-def csv_rows(chart: Chart) -> list[list[Any]]:
-    """The table as it is downloaded, with its header."""
-    return [[chart.across, *(one.name for one in chart.series)], *([place, *values] for place, values in chart.rows())]
+def csv_rows(chart: Chart, places: Sequence[str] | None = None) -> list[list[Any]]:
+    """The table as it is downloaded, with its header; `places` where their names in the chart are too short."""
+    header = [chart.across, *(one.name for one in chart.series)]
+    named = chart.places if places is None else places
+    return [header, *([place, *values] for place, (_name, values) in zip(named, chart.rows(), strict=True))]
