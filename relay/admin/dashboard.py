@@ -20,7 +20,6 @@ from django.utils import formats, timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import pgettext
 from django.views.generic import View
 
 from relay.admin import charts, words
@@ -143,8 +142,8 @@ def last_days() -> list[date]:
 
 def day_names() -> list[str]:
     """The same below a chart, where there is little room."""
-    form = pgettext("a day below a chart: month and day (Django's date format)", "m/d")
-    return [formats.date_format(day, form) for day in last_days()]
+    # Django's letters for month and day, in the order of the language.
+    return [formats.date_format(day, _("m/d")) for day in last_days()]
 
 
 def csv_address(name: str) -> str:
