@@ -17,18 +17,18 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
 from django.utils import formats, timezone
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.views.generic import View
 
-from relay.admin import charts, words
+from relay.admin import charts, polling, words
 from relay.admin.charts import Chart
 from relay.admin.downloads import rows_as_csv
 from relay.admin.unfolded import Text
 from relay.models import BulkSend
 
 DAYS = 30
+SECONDS = 15  # between two looks at what moves
 MOST_NAMED = 5  # of one kind: who has more to do goes to the list
 ASKED = 3  # administrators named to whoever may see nothing
 
@@ -163,12 +163,14 @@ def put_in(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "parts": _parts(viewer, sections),
         "poll": reverse("admin:dashboard_live"),
         "moving": _moves(viewer),
+        "poll_seconds": SECONDS,
     }
 
 
 def _parts(viewer: Viewer, shown: Iterable[Section]) -> list[SafeString]:
+    """There also while there is nothing in them, for what comes later to have its place."""
     return [
-        _part(section.name, section.content(viewer))
+        polling.part(f"dashboard-{section.name}", section.content(viewer))
         for section in sorted(shown, key=lambda section: section.order)
         if may(viewer, *section.rights)
     ]
@@ -186,7 +188,7 @@ def _top(viewer: Viewer) -> SafeString:
         "days": DAYS,
         "today": formats.date_format(timezone.localdate(), "DATE_FORMAT"),
     }
-    return _part("top", SafeString(render_to_string("relay/admin/dashboard_top.html", context)))
+    return polling.part("dashboard-top", render_to_string("relay/admin/dashboard_top.html", context))
 
 
 def _rights() -> Iterator[str]:
@@ -215,11 +217,6 @@ def _administrators() -> list[str]:
     return [user.get_full_name() or user.get_username() for user in found]
 
 
-def _part(name: str, content: SafeString) -> SafeString:
-    """In a place of its own, so that it can be looked at again by itself: there also while there is nothing in it."""
-    return format_html('<div id="dashboard-{}" class="dashboard-part">{}</div>', name, content)
-
-
 class LiveView(View):
     """What moves on the page, as `relay/progress.js` asks for it."""
 
@@ -228,8 +225,7 @@ class LiveView(View):
     def get(self, request: HttpRequest) -> HttpResponse:
         viewer = request.user
         parts = [_top(viewer), *_parts(viewer, [section for section in sections if section.live])]
-        answer = render_to_string("relay/admin/dashboard_live.html", {"parts": parts, "moving": _moves(viewer)})
-        return HttpResponse(answer)
+        return HttpResponse(polling.fragment(parts, moving=_moves(viewer)))
 
 
 class CsvView(View):

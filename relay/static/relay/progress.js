@@ -1,7 +1,7 @@
 // Keeps a page true while something moves (see relay/admin/polling.py): the element with `data-poll` names the address
 // that answers with the parts of the page which may have changed. Only what differs is replaced, so the place on the
 // page, a selection and the focus stay. It rests while nobody looks, and ends when nothing moves, when the session has
-// ended, or when the page may no longer be seen.
+// ended, or when the page may no longer be seen. `data-poll-seconds` is for pages that need not be asked so often.
 "use strict";
 (() => {
   const SHORTEST = 3000;
@@ -32,7 +32,9 @@
   }
 
   function follow(place) {
-    let rest = SHORTEST;
+    const shortest = place.dataset.pollSeconds ? place.dataset.pollSeconds * 1000 : SHORTEST;
+    const longest = Math.max(shortest, LONGEST);
+    let rest = shortest;
 
     async function look() {
       if (document.hidden) {
@@ -43,9 +45,9 @@
       try {
         answer = await fetch(place.dataset.poll, { credentials: "same-origin" });
       } catch {
-        return again(LONGEST); // the network, or a restart: it comes back
+        return again(longest); // the network, or a restart: it comes back
       }
-      if (answer.status >= 500) return again(LONGEST);
+      if (answer.status >= 500) return again(longest);
       if (!answer.ok || answer.redirected) return end(); // logged out, or not allowed any more
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fragment = page.body.firstElementChild;
@@ -54,7 +56,7 @@
       const free = changed.filter((incoming) => !isSelected(document.getElementById(incoming.id)));
       free.forEach(replace);
       if (!fragment.hasAttribute("data-moving") && free.length === changed.length) return end();
-      again(changed.length ? SHORTEST : Math.min(rest * 1.3, LONGEST));
+      again(changed.length ? shortest : Math.min(rest * 1.3, longest));
     }
 
     function again(pause) {
@@ -66,7 +68,7 @@
       place.hidden = true;
     }
 
-    again(SHORTEST);
+    again(shortest);
   }
 
   document.addEventListener("DOMContentLoaded", () => {
