@@ -74,18 +74,9 @@ def lines(chart: Chart) -> SafeString:
 
 def figure(chart: Chart, svg: SafeString, *, csv_url: str = "", note: str = "") -> SafeString:
     """The chart with its name, its legend, its table and where to download that. Without any count: `note` only."""
-    return SafeString(
-        render_to_string(
-            "relay/admin/chart.html",
-            {
-                "chart": chart,
-                "svg": svg,
-                "csv_url": csv_url,
-                "note": note,
-                "rows": [(place, [words.number(value) for value in values]) for place, values in chart.rows()],
-            },
-        )
-    )
+    rows = [(place, [words.number(value) for value in values]) for place, values in chart.rows()]
+    context = {"chart": chart, "svg": svg, "csv_url": csv_url, "note": note, "rows": rows}
+    return render_to_string("relay/admin/chart.html", context)
 
 
 # --- Drawing

@@ -343,13 +343,12 @@ def _bulk_send_step(viewer: Viewer) -> SafeString:
 
 
 def _step(*, done: bool, text: str, url: str | None, link: str) -> SafeString:
-    return SafeString(
-        render_to_string("relay/admin/dashboard_step.html", {"done": done, "text": text, "url": url, "link": link})
-    )
+    context = {"done": done, "text": text, "url": url, "link": link}
+    return render_to_string("relay/admin/dashboard_step.html", context)
 
 
 def _rendered(name: str, context: dict[str, Any]) -> SafeString:
-    return SafeString(render_to_string(f"relay/admin/dashboard_{name}.html", context))
+    return render_to_string(f"relay/admin/dashboard_{name}.html", context)
 
 
 # --- What of it is shown to whom, in this order

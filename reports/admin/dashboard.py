@@ -182,7 +182,7 @@ def _reports(viewer: Viewer) -> SafeString:
         "list": reverse(LIST),
         "request_url": request_url,
     }
-    return SafeString(render_to_string("reports/admin/dashboard_reports.html", context))
+    return render_to_string("reports/admin/dashboard_reports.html", context)
 
 
 def _open_reports() -> QuerySet[GeneratedReport]:

@@ -6,11 +6,14 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from relay.admin import words
+from relay.admin.advice import Advice, WithAdvice
+from relay.admin.dashboard import may
 from relay.admin.searching import MillionsOfRows
 from relay.admin.unfolded import LookingOnly, ModelAdmin, coloured, display
 from reports.admin.words import STATUS_COLOURS, day
@@ -27,7 +30,7 @@ def _as_it_is(name: str, description: Any) -> Any:
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(MillionsOfRows, LookingOnly, ModelAdmin[Delivery]):
+class DeliveryAdmin(WithAdvice, MillionsOfRows, LookingOnly, ModelAdmin[Delivery]):
     list_display = [
         "recipient_shown",
         "status_label",
@@ -40,6 +43,7 @@ class DeliveryAdmin(MillionsOfRows, LookingOnly, ModelAdmin[Delivery]):
     list_filter = ["local_day"]
     search_fields = ["recipient"]  # switches the search on; get_search_results decides what it does
     search_help_text = _("Whole address of the recipient")
+    empty_value_display = "—"
     fieldsets: ClassVar[Any] = [
         (None, {"fields": ["recipient_shown", "status_shown", "sent", "day", "opens_shown", "clicks_shown"]}),
         (_("Message"), {"fields": ["subject_shown", "sender_shown", "sender_name_shown"]}),
@@ -49,6 +53,18 @@ class DeliveryAdmin(MillionsOfRows, LookingOnly, ModelAdmin[Delivery]):
 
     class Media:
         css = {"all": ["reports/admin.css"]}
+
+    def advice(self, request: HttpRequest) -> Advice:
+        may_see = may(request.user, "reports.view_generatedreport", "reports.change_generatedreport")
+        return Advice(
+            _("No delivery is loaded yet"),
+            _(
+                "Deliveries come from reports: request one, wait until it is ready, and load it into «default». "
+                "Then it can be looked up here what became of the mail to a person."
+            ),
+            reverse("admin:reports_generatedreport_changelist") if may_see else "",
+            _("Generated reports"),
+        )
 
     def get_ordering(self, request: HttpRequest) -> Any:
         """An order that an index already has, for each way of asking."""

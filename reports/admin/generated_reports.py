@@ -29,6 +29,7 @@ from django.views.decorators.http import require_GET, require_POST
 from relay import activity
 from relay.activity import What
 from relay.admin import polling, words
+from relay.admin.advice import Advice, WithAdvice
 from relay.admin.downloads import path_as_download
 from relay.admin.unfolded import ChangeList, LookingOnly, ModelAdmin, display
 from relay.explained import Explained
@@ -74,7 +75,7 @@ def _fact_field(name: str, description: Any) -> Any:
 
 
 @admin.register(GeneratedReport)
-class GeneratedReportAdmin(LookingOnly, ModelAdmin[GeneratedReport]):
+class GeneratedReportAdmin(WithAdvice, LookingOnly, ModelAdmin[GeneratedReport]):
     list_display = ["identity", "state_part", "requested", "loads_part", "buttons_part"]
     list_filter = ["type", "state", "requested_at"]
     list_per_page = 25
@@ -87,10 +88,11 @@ class GeneratedReportAdmin(LookingOnly, ModelAdmin[GeneratedReport]):
     show_add_link = False  # there is a button that says what it does
     actions = None
     change_form_before_template = "reports/admin/report.html"
+    empty_value_display = "—"
     fieldsets: ClassVar[Any] = [
         (
             _("What was asked for"),
-            {"fields": ["type", "period", "interval", "requested_on", "requested_by", "bulk_send_link"]},
+            {"fields": ["type", "period", "interval", "requested_on", "requested_by_shown", "bulk_send_link"]},
         ),
         (_("What the relay said"), {"fields": ["request_id_fact", "asked_fact", "made_fact", "ready_fact"]}),
         (_("File"), {"fields": ["file_fact", "rows_fact", "size_fact", "sha256_fact"]}),
@@ -135,6 +137,17 @@ class GeneratedReportAdmin(LookingOnly, ModelAdmin[GeneratedReport]):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return GeneratedReportChangeList
+
+    def advice(self, request: HttpRequest) -> Advice:
+        return Advice(
+            _("No report was requested yet"),
+            _(
+                "A report tells what became of the messages of some days: delivered, bounced, opened, clicked. "
+                "The relay makes its file in minutes; then it can be downloaded, or loaded into a database."
+            ),
+            reverse("admin:reports_generatedreport_add") if self.has_add_permission(request) else "",
+            _("Request report"),
+        )
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[GeneratedReport], search_term: str
@@ -335,6 +348,10 @@ class GeneratedReportAdmin(LookingOnly, ModelAdmin[GeneratedReport]):
     @display(description=_("requested"))
     def requested_on(self, report: GeneratedReport) -> str | None:
         return words.moment(report.requested_at)
+
+    @display(description=_("requested by"))
+    def requested_by_shown(self, report: GeneratedReport) -> str:
+        return str(report.requested_by or _("by itself"))
 
     @display(description=_("bulk send"))
     def bulk_send_link(self, report: GeneratedReport) -> SafeString | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from relay.admin import words
 from reports import loading
@@ -110,7 +111,8 @@ def _shown(request: LoadRequest) -> Load:
         case Loading.DONE:
             return Load(request, _("Loaded in: %(alias)s") % told, "success")
         case Loading.LOADING:
-            read = _("%(count)s rows read") % {"count": words.number(request.rows_read)}
+            count = words.number(request.rows_read)
+            read = ngettext("%(count)s row read", "%(count)s rows read", request.rows_read) % {"count": count}
             return Load(request, _("Loading into: %(alias)s") % told, "info", percent(request), read)
         case Loading.WAITING:
             return Load(request, _("Waiting for: %(alias)s") % told, "primary")

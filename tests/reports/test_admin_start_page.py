@@ -172,3 +172,32 @@ def test_more_reports_do_not_make_more_queries(manager: Client, django_assert_ma
     with django_assert_max_num_queries(25) as captured:
         shown(manager)
     assert [query["sql"] for query in captured.captured_queries if "reports_deliveries" in query["sql"]] == []
+
+
+# --- The lists of reports while there is nothing in them
+
+
+@pytest.mark.parametrize(
+    ("address", "title"),
+    [
+        ("/admin/reports/generatedreport/", "No report was requested yet"),
+        ("/admin/reports/delivery/", "No delivery is loaded yet"),
+    ],
+)
+def test_an_empty_list_says_what_to_do(lucia: Client, address: str, title: str):
+    page = shown(lucia, address)
+    assert title in page
+    assert 'class="relay-link" href="/admin/reports/generatedreport/' in page
+    assert title not in shown(lucia, f"{address}?q=otra")
+
+
+def test_who_may_not_do_it_is_not_led_there(client: Client):
+    client.force_login(user("mira", "view_generatedreport", "view_delivery"))
+    assert "/admin/reports/generatedreport/add/" not in shown(client, "/admin/reports/generatedreport/")
+
+
+def test_a_list_with_something_in_it_shows_that(lucia: Client):
+    report(State.PENDING)
+    page = shown(lucia, "/admin/reports/generatedreport/")
+    assert 'id="result_list"' in page
+    assert "No report was requested yet" not in page
