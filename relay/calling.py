@@ -24,7 +24,7 @@ from relay.halts import Halt, halt_for
 from relay.lease_alarm import LeaseAlarm
 from relay.ledger import Claimed, HeldLease, Outcome
 from relay.lost_workers import take_over_expired
-from relay.models import BulkSend, Recipient
+from relay.models import BulkSend, Lease, Recipient
 from relay.orders import Orders, read_orders
 from relay_client import (
     RelayCallWithdrawn,
@@ -55,6 +55,7 @@ LOST_SECONDS = 5.0  # how often workers that died are looked for
 QUOTAS_SECONDS = 5.0
 RESERVED_SECONDS = 10.0  # it counts rows
 LIMITS_SECONDS = 5.0
+BUSY = 0.8  # above this share of its connections in use, these are what limits a worker
 
 
 @dataclass(slots=True)
@@ -474,9 +475,24 @@ class Worker:
             self.calls_per_second = (self.calls - self.calls_at_heartbeat) / elapsed
             self.last_heartbeat, self.calls_at_heartbeat = now, self.calls
             self.course.governor.tick()
-        rate = round(self.calls_per_second, 1)
-        await self.books(ledger.heartbeat, self.lease, calls_in_flight=self.in_flight, calls_per_second=rate)
+        told = {"calls_per_second": round(self.calls_per_second, 1), "limited_by": self._limited_by()}
+        await self.books(ledger.heartbeat, self.lease, calls_in_flight=self.in_flight, **told)
         self.alarm.set(self.lease.seconds_left())
+
+    def _limited_by(self) -> str:
+        """For people who look: what keeps it from going faster just now; empty when that is nothing from outside."""
+        governor = self.course.governor
+        if self.breaker.failing:
+            return Lease.Limit.UNREACHABLE
+        if self.quota_left is not None and self.quota_left <= 0:
+            return Lease.Limit.QUOTA
+        if self.in_flight >= BUSY * self._allowed():
+            if governor.limit < self.granted:
+                return Lease.Limit.THROTTLED if governor.was_throttled else Lease.Limit.SLOW
+            return Lease.Limit.SHARED_CONNECTIONS if self.granted < self.connections else Lease.Limit.CONNECTIONS
+        if self.dry:
+            return Lease.Limit.DRY
+        return Lease.Limit.RATE if self.rates else ""
 
     def _obey(self, orders: Orders) -> None:
         wanted = {rates.ACCOUNT: settings.RELAY_MAX_RATE, rates.of_send(self.lease.bulk_send_id): orders.max_rate}

@@ -119,14 +119,15 @@ def acquire(bulk_send_id: int) -> HeldLease:
     )
 
 
-def heartbeat(lease: HeldLease, *, calls_in_flight: int, calls_per_second: float) -> None:
-    """Renews the lease and tells how it goes. Raises LeaseLost when it has been taken over."""
+def heartbeat(lease: HeldLease, *, calls_in_flight: int, calls_per_second: float, limited_by: str = "") -> None:
+    """Renews the lease and tells how it goes (`limited_by`: a `Lease.Limit`, or nothing). Raises LeaseLost when it has
+    been taken over."""
     asked = ticks()
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE relay_lease SET expires_at = {_now_plus()}, calls_in_flight = %s, calls_per_second = %s"
-            " WHERE id = %s AND released_at IS NULL",
-            [settings.RELAY_LEASE_SECONDS, calls_in_flight, calls_per_second, lease.id],
+            f"UPDATE relay_lease SET expires_at = {_now_plus()}, calls_in_flight = %s, calls_per_second = %s,"
+            " limited_by = %s WHERE id = %s AND released_at IS NULL",
+            [settings.RELAY_LEASE_SECONDS, calls_in_flight, calls_per_second, limited_by, lease.id],
         )
         if cursor.rowcount != 1:
             raise LeaseLost

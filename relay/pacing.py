@@ -86,6 +86,7 @@ class Governor:
         self._latencies: deque[float] = deque(maxlen=1000)
         self._answers = 0
         self._throttled = 0
+        self.was_throttled = False  # else, if fewer are allowed than could be, answers had slowed down
 
     def throttled(self) -> None:
         self._throttled += 1
@@ -98,6 +99,7 @@ class Governor:
         calls = self._answers + self._throttled
         share = self._throttled / calls if calls else 0.0
         slower = bool(self._latencies) and self._slower(median(self._latencies))
+        self.was_throttled = bool(share) or (self.was_throttled and not slower)
         self.limit *= max(0.5, 1 - share) * (0.8 if slower else 1.0)
         if share < MUCH_THROTTLED and not slower:
             self.limit += max(1.0, self.limit * GROWTH)

@@ -22,6 +22,18 @@ from relay.models.bulk_sends import BulkSend
 class Lease(models.Model):
     """A worker's right to call the relay for the recipients it holds, until `expires_at` by the database's clock."""
 
+    class Limit(models.TextChoices):
+        """What keeps a worker from going faster, as it alone can know (`relay.calling`)."""
+
+        RATE = "rate", _("the rate it was given")
+        CONNECTIONS = "connections", _("the connections it may use")
+        SHARED_CONNECTIONS = "shared", _("the connections that other processes left it")
+        QUOTA = "quota", _("what is left of the quota")
+        THROTTLED = "throttled", _("the relay asks to go slower")
+        SLOW = "slow", _("the relay answers more slowly than before")
+        UNREACHABLE = "away", _("the relay cannot be reached")
+        DRY = "dry", _("few messages are left")
+
     bulk_send = models.ForeignKey(BulkSend, models.PROTECT, db_index=False)
     owner = models.CharField(max_length=200)
     acquired_at = models.DateTimeField()
@@ -30,6 +42,7 @@ class Lease(models.Model):
     # Written with each heartbeat, for people who look: the ledger itself never reads them.
     calls_in_flight = models.PositiveIntegerField(default=0)
     calls_per_second = models.FloatField(default=0)
+    limited_by = models.CharField(max_length=11, db_default="")  # a `Limit`; empty: nothing from outside
     # Its part of what is limited for the whole account (`relay.pacing`); gone with the lease.
     connections = models.PositiveIntegerField(db_default=0, default=0)
     quota_held = models.PositiveIntegerField(db_default=0, default=0)

@@ -51,11 +51,11 @@ def test_the_first_lease_says_when_the_sending_began_and_later_ones_leave_it(bul
 def test_a_heartbeat_prolongs_the_lease_and_tells_how_it_goes(settings, lease):
     before, deadline = Lease.objects.get(pk=lease.id), lease.deadline
     settings.RELAY_LEASE_SECONDS = 600
-    ledger.heartbeat(lease, calls_in_flight=12, calls_per_second=34.5)
+    ledger.heartbeat(lease, calls_in_flight=12, calls_per_second=34.5, limited_by="slow")
     after = Lease.objects.get(pk=lease.id)
     assert after.expires_at - before.expires_at > timedelta(seconds=500)
     assert lease.deadline - deadline > 500
-    assert (after.calls_in_flight, after.calls_per_second) == (12, 34.5)
+    assert (after.calls_in_flight, after.calls_per_second, after.limited_by) == (12, 34.5, "slow")
 
 
 def act_heartbeat(lease, claimed):
