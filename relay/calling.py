@@ -475,8 +475,13 @@ class Worker:
             self.calls_per_second = (self.calls - self.calls_at_heartbeat) / elapsed
             self.last_heartbeat, self.calls_at_heartbeat = now, self.calls
             self.course.governor.tick()
-        told = {"calls_per_second": round(self.calls_per_second, 1), "limited_by": self._limited_by()}
-        await self.books(ledger.heartbeat, self.lease, calls_in_flight=self.in_flight, **told)
+        await self.books(
+            ledger.heartbeat,
+            self.lease,
+            calls_in_flight=self.in_flight,
+            calls_per_second=round(self.calls_per_second, 1),
+            limited_by=self._limited_by(),
+        )
         self.alarm.set(self.lease.seconds_left())
 
     def _limited_by(self) -> str:

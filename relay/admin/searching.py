@@ -6,10 +6,10 @@ from typing import Any
 from django.contrib.admin import ShowFacets
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
-from django.db.models.functions import Lower
 from django.http import HttpRequest
 
 from relay.admin.unfolded import ChangeList
+from relay.finding import LONGEST_ROW_NUMBER, addresses_that_begin
 from relay.models import BulkSend, Recipient
 
 COUNTED_AT_MOST = 10_000
@@ -62,34 +62,11 @@ def find_recipients(recipients: QuerySet[Recipient], term: str) -> QuerySet[Reci
     term = term.strip()
     if term.isdecimal():
         return _by_row(recipients, term)
-    return _by_address(recipients, term)
+    return addresses_that_begin(recipients, term)
 
 
 def _by_row(recipients: QuerySet[Recipient], term: str) -> QuerySet[Recipient]:
-    if len(term) > 9:
+    if len(term) > LONGEST_ROW_NUMBER:
         return recipients.none()  # no file has such a row, and no column holds the number
     # The index begins with the bulk send: naming them all makes it usable for the row alone.
     return recipients.filter(bulk_send__in=BulkSend.objects.order_by().values("pk"), row=int(term))
-
-
-def _by_address(recipients: QuerySet[Recipient], term: str) -> QuerySet[Recipient]:
-    """LIKE alone cannot use a plain index (PostgreSQL outside the C collation, SQLite with ESCAPE); a range can."""
-    prefix = term.lower()
-    first, after = address_range(prefix)
-    recipients = recipients.alias(address=Lower("email")).filter(address__gte=first, address__startswith=prefix)
-    return recipients.filter(address__lt=after) if after else recipients
-
-
-def address_range(prefix: str) -> tuple[str, str]:
-    """The half-open range of the index in which all that begins with `prefix` lies; an empty end is open.
-
-    The end follows on the last letter or digit, because collations agree on the order of those alone: what is
-    behind it is left out, and LIKE picks from the somewhat longer range.
-    """
-    stem = prefix
-    while stem and not (stem[-1].isascii() and stem[-1].isalnum() and stem[-1] != "z"):
-        stem = stem[:-1]
-    if not stem:
-        return prefix, ""
-    following = "a" if stem[-1] == "9" else chr(ord(stem[-1]) + 1)
-    return prefix, stem[:-1] + following

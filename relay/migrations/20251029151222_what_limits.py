@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("relay", "20251029151216_done_lately")]
+    dependencies = [("relay", "20251029151220_tallies")]
 
     operations = [
         migrations.AddField(

@@ -13,8 +13,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from relay.admin.searching import CappedPaginator, address_range, find_recipients
+from relay.admin.searching import CappedPaginator, find_recipients
 from relay.admin.words import COUNT_NAMES, OUTCOME_COLOURS, STATE_COLOURS, STATUS_COLOURS, moment, number
+from relay.finding import address_range
 from relay.models import Attachment, Attempt, BulkSend, Quota, Recipient, Sender, SendingWindow, Suppression
 from relay.reasons import NAMES, SENTENCES
 from relay.reasons import WINDOW as WINDOW_CLOSED
