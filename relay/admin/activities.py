@@ -25,8 +25,9 @@ from django.views.decorators.http import require_GET
 from relay import activity
 from relay.activity import What
 from relay.admin import words
-from relay.admin.searching import MillionsOfRows, address_range
+from relay.admin.searching import MillionsOfRows
 from relay.admin.unfolded import LookingOnly, ModelAdmin, display
+from relay.finding import address_range
 from relay.models import Activity, Decision, Settlement
 from relay.standing import neutralised
 

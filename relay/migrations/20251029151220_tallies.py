@@ -161,7 +161,7 @@ def take_down(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("relay", "20251029151216_done_lately")]
+    dependencies = [("relay", "20251029151219_test_sends")]
 
     operations = [
         migrations.CreateModel(

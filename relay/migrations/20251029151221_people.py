@@ -79,8 +79,8 @@ def make_groups(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> Non
 
 class Migration(migrations.Migration):
     dependencies = [
+        ("relay", "20251029151220_tallies"),
         ("auth", "0012_alter_user_first_name_max_length"),
-        ("relay", "20251029151216_done_lately"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("relay", "20251029151219_test_sends"), ("relay", "20251029151220_tallies")]
+    dependencies = [("relay", "20251029151221_people")]
 
     operations = [
         migrations.AddField(

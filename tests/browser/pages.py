@@ -29,7 +29,7 @@ SAMPLES = {
     "search": ["search/?s=envios", "search/?s=nada-que-exista"],
     "relay_bulksend_changelist": ["relay/bulksend/", "relay/bulksend/?q=cuotas", "relay/bulksend/?q=nada-que-exista"],
     "relay_recipient_changelist": ["relay/recipient/", "relay/recipient/?q=ana@example.com"],
-    "reports_generatedreport_load": [f"reports/generatedreport/{{reports.generatedreport}}/load/default/"],
+    "reports_generatedreport_load": ["reports/generatedreport/{reports.generatedreport}/load/default/"],
 }
 # Nobody adds, changes or deletes what the ledger holds, so these refuse even Lucía.
 MAY_REFUSE = re.compile(r"_(add|delete|change|history)$|_(was_sent|was_not_sent|rejects)$")
@@ -45,7 +45,9 @@ class Place:
 
 def places(objects: dict[str, list[str]]) -> list[Place]:
     """Every named page; those that need an argument nobody gave have no path, and their test fails."""
-    return [Place(name, tuple(_paths(name, arguments, objects))) for name, arguments in _patterns() if name not in NO_PAGES]
+    return [
+        Place(name, tuple(_paths(name, arguments, objects))) for name, arguments in _patterns() if name not in NO_PAGES
+    ]
 
 
 def _patterns() -> Iterator[tuple[str, list[str]]]:

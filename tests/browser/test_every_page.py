@@ -178,7 +178,9 @@ def test_it_would_notice(visitor: Visitor) -> None:
     assert page.evaluate("document.scrollingElement.scrollWidth") > 360
     with pytest.raises(Error):
         page.evaluate("() => { throw new Error('falla') }")
-    page.evaluate("() => { const it = document.createElement('script'); it.textContent = 'window.__executed = 1'; document.body.append(it); }")
+    page.evaluate(
+        "() => { const it = document.createElement('script'); it.textContent = 'window.__executed = 1'; document.body.append(it); }"
+    )
     assert page.evaluate("window.__executed === undefined"), "a script without nonce was run"
     visitor.look()
     told = "\n".join(visitor.troubles)

@@ -47,7 +47,9 @@ class Visitor:
         """Takes note of what the page shown has done that it must not."""
         if urlsplit(self.page.url).scheme.startswith("http"):
             where = urlsplit(self.page.url).path
-            self.troubles += [f"{where}: refused by the policy: {it}" for it in self.page.evaluate("window.__violations")]
+            self.troubles += [
+                f"{where}: refused by the policy: {it}" for it in self.page.evaluate("window.__violations")
+            ]
             self.page.evaluate("window.__violations = []")
             if self.page.evaluate("window.__executed !== undefined"):
                 self.troubles.append(f"{where}: a text was executed")

@@ -75,7 +75,9 @@ def main() -> None:
     _lists(people["lucia"])
     _reports(people["lucia"])
     objects = {
-        model._meta.label_lower: [str(pk) for pk in model._default_manager.order_by("pk").values_list("pk", flat=True)[:24]]
+        model._meta.label_lower: [
+            str(pk) for pk in model._default_manager.order_by("pk").values_list("pk", flat=True)[:24]
+        ]
         for model in admin.site._registry
     }
     print(json.dumps({"objects": objects, "sessions": {name: _session(user) for name, user in people.items()}}))
@@ -148,9 +150,11 @@ def _bulk_sends(lucia: Any) -> None:
     for sent in by_status.values():
         if sent.status == Status.DRAFT:
             continue
-        rows = in_every_state(sent) if sent.status in {Status.SENDING, Status.ERROR} else [
-            recipient(sent, 2, State.ACCEPTED), recipient(sent, 3, State.REFUSED)
-        ]
+        rows = (
+            in_every_state(sent)
+            if sent.status in {Status.SENDING, Status.ERROR}
+            else [recipient(sent, 2, State.ACCEPTED), recipient(sent, 3, State.REFUSED)]
+        )
         Recipient.objects.filter(pk__in=[row.pk for row in rows]).update(variables=variables)
         BulkSend.objects.filter(pk=sent.pk).update(total=len(rows))
         for row in rows:
