@@ -135,6 +135,8 @@ WHITENOISE_USE_FINDERS = DEBUG
 WHITENOISE_AUTOREFRESH = DEBUG
 MEDIA_ROOT = env.attachments_root
 FILE_UPLOAD_PERMISSIONS = 0o640
+# Of a form without its files. A template may have 2 MB; one that has somewhat more is to get a sentence, not a 400.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 10_000_000
 
 SECURE_CSP = csp.NOTHING
 SECURE_CONTENT_TYPE_NOSNIFF = True

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -137,6 +137,8 @@ async def _read(client: RelayClient, template_id: str) -> Reading:
 
 
 async def _body(client: RelayClient, template: Template) -> TemplateBody:
+    if template.body_type == "empty":
+        return TemplateBody("", mseditor=False)
     if template.body_type == "rawHtml" and template.body is not None:
         return TemplateBody(template.body, mseditor=False)
     return await client.get_template_body(template)
@@ -162,22 +164,32 @@ def mark_gone(template_id: str) -> None:
     still_there.update(gone_at=timezone.now(), saved=MailTemplate.Saved.WHOLE, wanted=None)
 
 
-def keep(reading: Reading, *, read_at: datetime | None = None) -> MailTemplate:
-    """The reading becomes the copy, unless the copy is younger. A save that had broken off is over when the relay
-    turns out to hold all of it."""
-    read_at = read_at or timezone.now()
-    fields = _fields(reading, read_at)
+def keep(reading: Reading) -> MailTemplate:
+    """The reading, made now, becomes the copy."""
+    keep_all([reading], read_at=timezone.now())
+    return MailTemplate.objects.get(template_id=reading.template_id)
+
+
+def keep_all(readings: Iterable[Reading], *, read_at: datetime) -> None:
+    """Each becomes the copy, unless the copy is younger. A save that had broken off is over when the relay turns out
+    to hold all of it."""
+    fields = {reading.template_id: _fields(reading, read_at) for reading in readings}
     with transaction.atomic():
-        copies = MailTemplate.objects.select_for_update(no_key=True)
-        template, created = copies.get_or_create(template_id=reading.template_id, defaults=fields)
-        if created or template.fetched_at > read_at:
-            return template
-        for name, value in fields.items():
-            setattr(template, name, value)
-        if wanted_version(template) == version_of(template):
-            template.saved, template.wanted = MailTemplate.Saved.WHOLE, None
-        template.save()
-    return template
+        copies = MailTemplate.objects.select_for_update(no_key=True).filter(template_id__in=fields)
+        there = {template.template_id: template for template in copies}
+        new = [MailTemplate(template_id=one, **fields[one]) for one in fields if one not in there]
+        MailTemplate.objects.bulk_create(new, ignore_conflicts=True)  # another refresh may have been faster
+        for template_id, template in there.items():
+            if template.fetched_at <= read_at:
+                _overwrite(template, fields[template_id])
+
+
+def _overwrite(template: MailTemplate, fields: dict[str, Any]) -> None:
+    for name, value in fields.items():
+        setattr(template, name, value)
+    if wanted_version(template) == version_of(template):
+        template.saved, template.wanted = MailTemplate.Saved.WHOLE, None
+    template.save()
 
 
 def _fields(reading: Reading, read_at: datetime) -> dict[str, Any]:
@@ -260,14 +272,14 @@ def _refresh(relay: Conversation, known: dict[str, _Known], began: datetime) -> 
     while chunk := relay.ask(_next(listed, _CHUNK)):
         if time.monotonic() > deadline:
             return Refreshed(new, changed, complete=False)
-        chunk = [template for template in chunk if template.id not in seen and template.id not in ("", ".", "..")]
+        fresh = {template.id: template for template in chunk if template.id not in seen}
+        chunk = [template for template in fresh.values() if template.id not in (".", "..")]
         seen |= {template.id for template in chunk}
         unchanged = [template.id for template in chunk if _is_unchanged(template, known.get(template.id))]
         MailTemplate.objects.filter(template_id__in=unchanged, fetched_at__lt=began).update(fetched_at=began)
         stale = [template for template in chunk if template.id not in unchanged]
         readings = relay.ask(_readings(relay.client, stale))
-        for reading in readings:
-            keep(reading, read_at=began)
+        keep_all(readings, read_at=began)
         new += sum(reading.template_id not in known for reading in readings)
         changed += sum(reading.template_id in known for reading in readings)
     missing = sorted(set(known) - seen)

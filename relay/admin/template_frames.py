@@ -9,7 +9,7 @@ from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
 from relay import template_previews
-from relay.admin.template_forms import LARGEST_HTML, LONGEST, TemplateForm
+from relay.admin.template_forms import TemplateForm
 from relay.explained import Explained
 from relay.models import MailTemplate
 from relay.rendering import CompiledTemplate, TemplateProblem, compile_template
@@ -31,21 +31,22 @@ def may_see_recipients(request: HttpRequest) -> bool:
 
 def written(request: HttpRequest) -> tuple[str, str]:
     """Subject and content of the form; without content the stored one is meant (visual templates have no field)."""
-    subject = request.POST.get("subject", "")[: LONGEST["subject"]]
+    subject = request.POST.get("subject", "")
     html = request.POST.get("html")
     if html is None:
         stored = request.POST.get("stored", "")
         found = MailTemplate.objects.filter(pk=int(stored)) if _is_number(stored) else MailTemplate.objects.none()
         html = found.values_list("html", flat=True).first() or ""
-    return subject, html[:LARGEST_HTML]
+    return subject, html
 
 
 def frame(request: HttpRequest, subject: str, html: str, asked: QueryDict) -> HttpResponse:
     try:
         page = _render(request, compile_template(subject, html), asked).html
-    except (TemplateProblem, Explained) as problem:
-        page = render_to_string("relay/mail_templates/no_preview.html", {"problem": str(problem)})
-    response = HttpResponse(page)
+        problem = "" if page.strip() else _("Without content.")
+    except (TemplateProblem, Explained) as error:
+        page, problem = "", str(error)
+    response = HttpResponse(page or render_to_string("relay/mail_templates/no_preview.html", {"problem": problem}))
     response["Content-Security-Policy"] = POLICY
     response["X-Frame-Options"] = "SAMEORIGIN"
     response["X-Content-Type-Options"] = "nosniff"

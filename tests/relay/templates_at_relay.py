@@ -1,5 +1,6 @@
 """The templates of the sandbox relay, as somebody else changes them there."""
 
+import http.client
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,16 @@ class TemplatesAtRelay:
 
     def names(self) -> list[str]:
         return [item["name"] for item in self._ask("GET", f"{self.path}?per_page=200")["items"]]
+
+    def fill(self, account: str, key: str, count: int) -> None:
+        """So many templates without content, in another account than that of the other tests."""
+        connection = http.client.HTTPConnection(self.sandbox.url.removeprefix("http://"))
+        headers = {"Authorization": f"token {key}", "Content-Type": "application/json"}
+        for number in range(count):
+            made = json.dumps({"name": f"Plantilla {number:04}", "from_email": "avisos@example.com"})
+            connection.request("POST", f"/accounts/{account}/templates", made, headers)
+            assert connection.getresponse().read()
+        connection.close()
 
     def _ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         return dict(json.loads(self.sandbox.ask(method, path, body)))

@@ -187,6 +187,8 @@ def test_settings_are_shown_and_cleared(relay: Relay) -> None:
         ({"recipients": {"ana@example.com": "boom"}}, '"recipients.ana@example.com"'),
         ({"recipients": {"ana@example.com": ["ok", 3]}}, '"recipients.ana@example.com"'),
         ({"recipients": "ana@example.com"}, '"recipients"'),
+        ({"templates": {"write": "400"}}, '"templates.write"'),
+        ({"templates": {"get": "500_after"}}, '"templates.get"'),
         ({"seed": "x"}, '"seed"'),
         ({"latency_ms": -1}, '"latency_ms"'),
         ({"reset_in_seconds": "soon"}, '"reset_in_seconds"'),

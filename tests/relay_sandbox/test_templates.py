@@ -92,6 +92,27 @@ def test_a_mail_shows_the_body_its_template_had_when_it_was_accepted(relay: Rela
     assert bodies == ["antes, Ana", "después, Ana"]
 
 
+def test_each_step_of_a_save_can_fail_before_or_after_it_is_done(relay: Relay) -> None:
+    relay.faults(templates={"create": "500_after", "update": ["ok", "400"], "body": ["500_before", "500_after"]})
+    assert relay.call("POST", TEMPLATES, {**NEW, "name": "Con fallas"}).status == 500
+    [href] = [item["_links"][0]["href"] for item in relay.get(TEMPLATES).json["items"] if item["name"] == "Con fallas"]
+    assert relay.call("PUT", href, NEW).status == 200
+    assert relay.call("PUT", href, {**NEW, "name": "Otra"}).code == "400.1"
+    assert relay.call("PUT", f"{href}/body", {"html": "<b>"}).status == 500
+    assert relay.get(f"{href}/body").json["html"] == ""
+    assert relay.call("PUT", f"{href}/body", {"html": "<b>"}).status == 500
+    assert relay.get(href).json["body"] == "<b>"
+    assert relay.get(href).json["name"] == "Nueva"
+
+    relay.faults(templates={"get": "404", "delete": "429", "list": "502_html", "get_body": "html"})
+    assert relay.get(href).code == "404.1"
+    assert relay.get(TEMPLATES).status == 502
+    assert relay.get(f"{href}/body").headers["content-type"].startswith("text/html")
+    assert relay.call("DELETE", href).status == 429
+    relay.faults()
+    assert relay.call("DELETE", href).status == 200
+
+
 # -- rendering ----------------------------------------------------------------------------------------------------
 
 

@@ -50,7 +50,7 @@
         ...told.map((text) => Object.assign(document.createElement("li"), { textContent: text })),
       );
       if (found.problems.length) return;
-      subject.textContent = found.subject;
+      subject.querySelector("strong").textContent = found.subject;
       subject.hidden = !found.subject;
       list(found.names);
     }
