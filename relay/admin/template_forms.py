@@ -22,7 +22,7 @@ class TemplateForm(forms.Form):
     subject = forms.CharField(
         label=capfirst(_("subject")),
         max_length=LONGEST["subject"],
-        help_text=_("Variables are written {{name}}, here too."),
+        help_text=_("Variables in double braces work here too."),
         widget=UnfoldAdminTextInputWidget,
     )
     from_email = forms.CharField(
