@@ -7,7 +7,7 @@ the database (suppressions) is decided there, by the ledger, when all rows are i
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import batched
+from itertools import batched, chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from relay.rendering import CompiledTemplate, build_model
 
 EXAMPLES = 5
 COPY_BLOCK = 1_000  # rows joined into one piece of COPY data
+COPY_BLOCKS = 100  # a statement: the database keeps what one has written until its rows are tallied
 INSERT_PIECE = 5_000  # rows
 ANALYZE_FROM = 10_000  # rows; below, the planner cannot go wrong by much
 
@@ -181,12 +182,18 @@ _COLUMN_LIST = ", ".join(f'"{name}"' for name in _COLUMNS)
 
 
 def _copy(rows: Iterable[tuple[Any, ...]]) -> None:
+    blocks, copied = _copy_blocks(rows), 0
     with connection.cursor() as cursor:
-        # Django does not see what COPY raises: it must become Django's error, as from any other statement.
-        with connection.wrap_database_errors, cursor.copy(f"COPY relay_recipient ({_COLUMN_LIST}) FROM STDIN") as copy:
-            for block in _copy_blocks(rows):
-                copy.write(block)
-        if cursor.rowcount >= ANALYZE_FROM:
+        for first in blocks:
+            # Django does not see what COPY raises: it must become Django's error, as from any other statement.
+            with (
+                connection.wrap_database_errors,
+                cursor.copy(f"COPY relay_recipient ({_COLUMN_LIST}) FROM STDIN") as copy,
+            ):
+                for block in chain([first], islice(blocks, COPY_BLOCKS - 1)):
+                    copy.write(block)
+            copied += cursor.rowcount
+        if copied >= ANALYZE_FROM:
             # The planner has never seen this bulk send: it would not claim by the index.
             cursor.execute("ANALYZE relay_recipient")
 

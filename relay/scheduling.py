@@ -13,7 +13,7 @@ import structlog
 from django.db import connections
 from django.utils.translation import gettext as _
 
-from relay import checking, ledger, pacing, preparing, sending, stages
+from relay import checking, ledger, pacing, preparing, sending, stages, tallies
 from relay.account import NotConfigured
 from relay.books import Books
 from relay.calling import Course, Progress, Tally
@@ -88,6 +88,7 @@ class _Run:
         lost = await self.books(take_over_expired)
         started = await self.books(stages.start_due)
         lifted = await self.books(stages.lift_pauses)
+        await self.books(tallies.compact)
         self.done.tally.unknown += lost
         self.done.started += len(started)
         if started or lifted:

@@ -10,7 +10,7 @@ from django.db.models import Sum
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from relay import quotas
+from relay import quotas, tallies
 from relay.models import BulkSend, Lease, Recipient
 from relay.orders import window_of
 
@@ -21,13 +21,12 @@ RESULT_COLUMNS = ("row", "email", "state", "reason", "message_id", "delivery", "
 
 
 def standing(bulk_send: BulkSend) -> dict[str, Any]:
-    """The keys of `bulk status --json`. Counted from the rows at this moment; rate and flight as of the last second.
+    """The keys of `bulk status --json`. The counts are those of this moment, rate and flight as of the last second.
 
     `in_flight` of a bulk send that is not being sent is exact a second after it was stopped: workers give back at once
     what waits for its call, so what is `sending` then is really under way.
     """
-    counts = Recipient.objects.filter(bulk_send=bulk_send).counts()
-    unknown = Recipient.objects.filter(bulk_send=bulk_send, state=Recipient.State.UNKNOWN)
+    counts = tallies.counts_of([bulk_send.pk])[bulk_send.pk]
     forecast = quotas.forecast(bulk_send)
     window = window_of(bulk_send)
     alive = Lease.objects.filter(bulk_send=bulk_send, released_at=None, expires_at__gt=Now())
@@ -49,7 +48,7 @@ def standing(bulk_send: BulkSend) -> dict[str, Any]:
         "window": window.name if window else None,
         "fits_now": forecast.fits_now,
         "quotas": forecast.quotas,
-        "unknown_for_a_person": unknown.filter(look_at=None).count() if counts["unknown"] else 0,
+        "unknown_for_a_person": tallies.for_a_person([bulk_send.pk]).get(bulk_send.pk, 0),
     }
 
 

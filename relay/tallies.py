@@ -24,6 +24,7 @@ from django.utils import timezone
 from relay.dialects import as_parameter, database_now, is_postgresql
 from relay.dialects import ids as json_ids
 from relay.models import BulkSend, Recipient, Tally
+from relay.models.tallies import NO_MOMENT
 
 State = Recipient.State
 Span = Tally.Span
@@ -162,6 +163,8 @@ def _begin_of_hour(at: datetime) -> datetime:
 
 
 def _begin_of_day(at: datetime) -> datetime:
+    if at == NO_MOMENT:
+        return at
     local = timezone.localtime(at, timezone.get_default_timezone())
     return datetime.combine(local.date(), time.min, local.tzinfo).astimezone(UTC)
 

@@ -7,7 +7,7 @@ import structlog
 from django.tasks import task
 from django.utils import timezone
 
-from relay import checking, ledger, preparing, sending, stages, verdicts
+from relay import checking, ledger, preparing, sending, stages, tallies, verdicts
 from relay.books import Books
 from relay.calling import Course
 from relay.lost_workers import take_over_expired
@@ -115,6 +115,7 @@ def tick() -> None:
         ask_to_check(preparation_id)
     if Preparation.objects.filter(discarded_at__isnull=False).exists():
         ask_to_delete_discarded()
+    tallies.compact()
 
 
 def _see_that_it_goes_on(bulk_send_id: int) -> None:

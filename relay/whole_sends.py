@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from django.db import connection, transaction
-from django.db.models import Count, Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Lower, Now
 
 from relay import reasons
@@ -49,11 +49,6 @@ def delete_recipients(bulk_send_id: int) -> int:
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM relay_recipient WHERE bulk_send_id = %s", [bulk_send_id])
         return int(cursor.rowcount)
-
-
-def refused_by_code(bulk_send_id: int) -> dict[str, int]:
-    refused = Recipient.objects.filter(bulk_send_id=bulk_send_id, state=State.REFUSED).order_by("reason_detail")
-    return dict(refused.values_list("reason_detail").annotate(n=Count("pk")))
 
 
 def lock_status(bulk_send_id: int, *, waits: bool = True) -> str | None:

@@ -15,7 +15,8 @@ from relay.admin.forms import ApprovalForm, PaceForm, RejectionForm, RetryForm
 from relay.admin.unfolded import Text
 from relay.decisions import Actor
 from relay.explained import Explained
-from relay.models import BulkSend, Recipient
+from relay.models import BulkSend
+from relay.tallies import codes_of
 
 Status = BulkSend.Status
 
@@ -31,7 +32,7 @@ def _would_go_on(bulk_send: BulkSend) -> bool:
 
 
 def _has_refused(bulk_send: BulkSend) -> bool:
-    return bulk_send.recipients.filter(state=Recipient.State.REFUSED).exists()
+    return bool(codes_of(bulk_send.pk))
 
 
 def _change_pace(bulk_send: BulkSend, by: Actor, wanted: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from unfold.widgets import (
 from relay.admin import words
 from relay.approving import fingerprint
 from relay.models import Approval, BulkSend, SendingWindow, Settlement
-from relay.whole_sends import refused_by_code
+from relay.tallies import codes_of
 
 
 class RetryForm(forms.Form):
@@ -25,7 +25,7 @@ class RetryForm(forms.Form):
     def __init__(self, bulk_send: BulkSend, data: Any = None) -> None:
         super().__init__(data)
         self.fields["codes"].choices = [  # type: ignore[attr-defined]
-            (code, _how_many(code, count)) for code, count in refused_by_code(bulk_send.pk).items()
+            (code, _how_many(code, count)) for code, count in codes_of(bulk_send.pk).items()
         ]
 
 

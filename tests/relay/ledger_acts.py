@@ -1,5 +1,6 @@
 """What the tests of the ledger do with it: workers who claim, record and die."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -58,3 +59,18 @@ def counts(bulk_send: BulkSend) -> dict[str, int]:
 
 def connection_lost(*_args) -> None:
     raise OperationalError("server closed the connection")
+
+
+def in_threads(*works):
+    """Runs each work in a thread with a connection of its own; gives their results."""
+
+    def alone(work):
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '10s'")  # a wait that never ends is a failure, not a hang
+            return work()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        return [future.result(timeout=60) for future in [pool.submit(alone, work) for work in works]]

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from relay import decisions, ledger, reasons, stages, whole_sends
+from relay import decisions, ledger, reasons, stages, tallies
 from relay.creating import Refused
 from relay.decisions import Actor
 from relay.models import BulkSend, Decision, Pace, Recipient, Suppression, WrongState
@@ -150,7 +150,7 @@ def test_only_rows_refused_with_the_chosen_codes_go_again_and_at_once() -> None:
     Recipient.objects.filter(pk=other.pk).update(reason_detail="400.7")
     recipient(sent, 4, State.ACCEPTED)
     elsewhere = recipient(bulk_send(Status.DONE), 2, State.REFUSED)
-    assert whole_sends.refused_by_code(sent.pk) == {"400.1": 1, "400.7": 1}
+    assert tallies.codes_of(sent.pk) == {"400.1": 1, "400.7": 1}
     assert decisions.retry(sent, BY, ["400.1"]) == 1
     again.refresh_from_db()
     assert (again.state, again.reason, again.reason_detail, again.attempts) == ("pending", "", "", 1)

@@ -17,6 +17,7 @@ from tests.relay.ledger_acts import (
     ON_POSTGRESQL,
     counts,
     describe,
+    in_threads,
     let_expire,
     outcome,
     record,
@@ -25,21 +26,6 @@ from tests.relay.ledger_acts import (
 from tests.relay.rows import new_bulk_send
 
 pytestmark = [pytest.mark.postgres, pytest.mark.django_db(transaction=True), ON_POSTGRESQL]
-
-
-def in_threads(*works):
-    """Runs each work in a thread with a connection of its own; gives their results."""
-
-    def alone(work):
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("SET lock_timeout = '10s'")  # a wait that never ends is a failure, not a hang
-            return work()
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(len(works)) as pool:
-        return [future.result(timeout=60) for future in [pool.submit(alone, work) for work in works]]
 
 
 def wait_for_a_lock() -> None:

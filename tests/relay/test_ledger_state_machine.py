@@ -23,11 +23,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from relay import ledger, reasons, stages, verdicts, whole_sends
+from relay import ledger, reasons, stages, tallies, verdicts, whole_sends
 from relay.ledger import HeldLease, LeaseLost, Outcome
 from relay.models import Attempt, BulkSend, Lease, Recipient, Settlement, WrongState
 from relay.verdicts import Due, Verdict
 from tests.relay.rows import new_bulk_send
+from tests.relay.tallied import by_hour, counted, told
 
 FIELDS = {
     "accepted": {"message_id": "m", "delivery": "/d"},
@@ -289,6 +290,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self._conclude()
         assert stages.conclude(self.bulk_send.pk) == self.status
 
+    @rule()
+    def fold_the_tallies(self):
+        tallies.compact()
+
     def _conclude(self):
         states = {row.state for row in self.rows.values()}
         if self.status in ("sending", "settling") and not states & {"pending", "sending"}:
@@ -304,6 +309,10 @@ class LedgerMachine(RuleBasedStateMachine):
         assert stored == {pk: (row.state, row.holder, len(row.outcomes)) for pk, row in self.rows.items()}
         states = [row.state for row in self.rows.values()]
         assert self.bulk_send.recipients.counts() == {state: states.count(state) for state in Recipient.State.values}
+
+    @invariant()
+    def the_tallies_say_what_the_rows_say(self):
+        assert by_hour(told()) == by_hour(counted())
 
     @invariant()
     def every_call_has_exactly_one_attempt(self):

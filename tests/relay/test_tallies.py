@@ -10,42 +10,15 @@ from django.db import connection, transaction
 
 from relay import ledger, reasons, tallies, whole_sends
 from relay.models import BulkSend, Recipient, Tally
-from relay.models.tallies import NO_MOMENT
-from tests.relay.admin_rows import in_every_state
+from tests.relay.admin_rows import in_every_state, recipient
 from tests.relay.ledger_acts import outcome, record
 from tests.relay.rows import add_recipients, new_bulk_send
+from tests.relay.tallied import by_hour, counted, told
 
 pytestmark = pytest.mark.django_db
 
 State = Recipient.State
 QUITO = ZoneInfo("America/Guayaquil")
-
-
-def counted() -> Counter:
-    """What the tallies should say, row by row, in another language than that of the triggers."""
-    found: Counter = Counter()
-    for row in Recipient.objects.all():
-        called = row.sending_since if row.state in {State.REFUSED, State.UNKNOWN} else None
-        moment = row.accepted_at if row.state == State.ACCEPTED else called or NO_MOMENT
-        code = row.reason_detail if row.state == State.REFUSED else ""
-        stuck = row.state == State.UNKNOWN and row.look_at is None
-        found[row.bulk_send_id, row.state, row.reason, code, stuck, moment.replace(second=0, microsecond=0)] += 1
-    return found
-
-
-def told() -> Counter:
-    found: Counter = Counter()
-    for *key, n in Tally.objects.values_list("bulk_send_id", "state", "reason", "code", "for_a_person", "at", "n"):
-        found[tuple(key)] += n
-    assert min(found.values(), default=0) >= 0
-    return +found
-
-
-def by_hour(counts: Counter) -> Counter:
-    found: Counter = Counter()
-    for (*key, at), n in counts.items():
-        found[*key, at.replace(minute=0)] += n
-    return found
 
 
 def accepted_at(bulk_send: BulkSend, *moments: datetime) -> None:
@@ -217,6 +190,7 @@ def test_what_comes_late_is_folded_into_the_hour_that_there_is(bulk_send):
 def test_what_has_ended_is_folded_into_days_of_the_installation(bulk_send, settings):
     settings.TIME_ZONE = "America/Guayaquil"
     midnight = datetime(2026, 3, 2, 5, tzinfo=UTC)
+    recipient(bulk_send, 999, State.EXCLUDED)
     accepted_at(bulk_send, midnight - timedelta(hours=1), midnight, midnight + timedelta(hours=23))
     tallies.compact()
     assert Tally.objects.filter(state=State.ACCEPTED, span=60).count() == 3
@@ -224,6 +198,7 @@ def test_what_has_ended_is_folded_into_days_of_the_installation(bulk_send, setti
     tallies.compact()
     days = Tally.objects.filter(state=State.ACCEPTED).order_by("at")
     assert list(days.values_list("at", "span", "n")) == [(midnight - timedelta(days=1), 1440, 1), (midnight, 1440, 2)]
+    assert told().keys() >= {key for key in counted() if key[1] != State.ACCEPTED}
     per_day = tallies.per_day(date(2026, 3, 1), date(2026, 3, 2), zone=QUITO)
     assert [day.accepted for day in per_day] == [1, 2]
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
-from relay import activity, auditing, decisions, reasons, sending, settlement, whole_sends
+from relay import activity, auditing, decisions, reasons, sending, settlement, tallies
 from relay.creating import Order, Refused, create_bulk_send, named_window
 from relay.decisions import Actor
 from relay.management.base import ExplainedCommand, SendingBar, Unfinished, run_until_signal
@@ -146,7 +146,7 @@ class Command(ExplainedCommand):
         return standing(bulk_send)
 
     def _retry(self, bulk_send: BulkSend, options: dict[str, Any]) -> dict[str, Any]:
-        codes = list(whole_sends.refused_by_code(bulk_send.pk)) if options["all"] else options["code"]
+        codes = list(tallies.codes_of(bulk_send.pk)) if options["all"] else options["code"]
         retried = decisions.retry(bulk_send, _actor(), codes)
         return standing(bulk_send) | {"retried": retried}
 
