@@ -10,20 +10,22 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
-from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, QuerySet
+from django.db.models import QuerySet
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import formats
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_GET
 
-from relay import activity, approving, reasons
+from relay import activity, approving, reasons, tallies
 from relay.activity import What
-from relay.admin import decisions, words
+from relay.admin import bulk_send_parts, decisions, polling, words
 from relay.admin.confirming import Question, ask
 from relay.admin.decisions import DECISIONS, Offer, actor_of
 from relay.admin.downloads import as_download
@@ -50,6 +52,9 @@ from relay.standing import standing
 State = Recipient.State
 Status = BulkSend.Status
 
+MOST_ON_A_PAGE = 100
+DIGITS = 18  # longer numbers no column holds
+
 
 class BulkSendChangeList(ChangeList):
     """The list page; the counts of all its bulk sends come from one query."""
@@ -57,34 +62,19 @@ class BulkSendChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         self.result_list = list(self.result_list)
-        _attach_counts(self.result_list)
+        parts = bulk_send_parts.rows(self.result_list)
+        for bulk_send in self.result_list:
+            bulk_send.parts = parts[bulk_send.pk]
 
 
-def _attach_counts(bulk_sends: Sequence[BulkSend]) -> None:
-    # What is done does not change any more: its rows, perhaps a million, are counted once.
-    finished = {_cache_key(bulk_send): bulk_send.pk for bulk_send in bulk_sends if bulk_send.status == Status.DONE}
-    by_id = {finished[key]: counts for key, counts in cache.get_many(finished).items()}
-    by_id |= _counted([bulk_send.pk for bulk_send in bulk_sends if bulk_send.pk not in by_id])
-    cache.set_many({key: by_id[pk] for key, pk in finished.items()}, timeout=None)
-    for bulk_send in bulk_sends:
-        bulk_send.counts = by_id[bulk_send.pk]  # type: ignore[attr-defined]
+def _part_column(name: str, description: Any, ordering: str | None = None) -> Any:
+    """A column of the list that changes while somebody looks."""
 
+    def column(self: "BulkSendAdmin", bulk_send: Any) -> SafeString:
+        shown: SafeString = bulk_send.parts[name]
+        return shown
 
-def _counted(bulk_send_ids: list[int]) -> dict[int, dict[str, int]]:
-    by_id = {pk: dict.fromkeys(State.values, 0) for pk in bulk_send_ids}
-    counted = Recipient.objects.filter(bulk_send_id__in=bulk_send_ids).order_by()
-    for bulk_send_id, state, count in counted.values_list("bulk_send_id", "state").annotate(n=Count("pk")):
-        by_id[bulk_send_id][state] = count
-    return by_id
-
-
-def _cache_key(bulk_send: BulkSend) -> str:
-    return f"relay-counts-{bulk_send.pk}-{bulk_send.finished_at:%Y%m%d%H%M%S%f}"
-
-
-def _count_cell(bulk_send: Any, state: str) -> SafeString:
-    count = bulk_send.counts[state]
-    return format_html('<span class="relay-count relay-{}">{}</span>', state if count else "none", words.number(count))
+    return display(description=description, ordering=ordering)(column)
 
 
 def _decision_button(decision: Offer, variant: ActionVariant = ActionVariant.DEFAULT) -> Any:
@@ -152,8 +142,8 @@ class ApprovalInline(LookingOnly, TabularInline[Approval, BulkSend]):
 class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
     list_display = [
         "identity",
-        "status_label",
-        "rows",
+        "status_part",
+        "progress_part",
         "accepted",
         "refused",
         "unknown",
@@ -165,7 +155,9 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
     records_itself = True
     list_filter = ["status"]
     list_per_page = 50
+    list_max_show_all = MOST_ON_A_PAGE
     list_fullwidth = True
+    list_before_template = "relay/admin/bulk_send_list.html"
     search_fields = ["name", "template_name"]
     search_help_text = _("Name or template")
     actions = ["process_selected"]
@@ -197,6 +189,10 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
     ]
     readonly_fields: ClassVar[Any] = [name for _title, options in fieldsets for name in options["fields"]]
 
+    class Media:
+        css: ClassVar = {"all": [polling.STYLE, "relay/bulk_sends.css"]}
+        js: ClassVar = [polling.SCRIPT]
+
     # --- who may do what ------------------------------------------------------------------------------------
 
     def has_send_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -216,9 +212,30 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
         return BulkSendChangeList
 
     def get_urls(self) -> list[Any]:
-        view = self.admin_site.admin_view(self.rejects_view)
-        rejects = path("<int:object_id>/rejects/", view, name="relay_bulksend_rejects")
-        return [rejects, *ReviewPages(self).urls(), *SchedulePages(self).urls(), *super().get_urls()]
+        rejects = self.admin_site.admin_view(self.rejects_view)
+        list_progress = self.admin_site.admin_view(self.list_progress_view)
+        return [
+            path("progress/", list_progress, name="relay_bulksend_list_progress"),
+            path("<int:object_id>/rejects/", rejects, name="relay_bulksend_rejects"),
+            *ReviewPages(self).urls(),
+            *SchedulePages(self).urls(),
+            *super().get_urls(),
+        ]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        answer = super().changelist_view(request, extra_context)
+        if isinstance(answer, TemplateResponse) and (shown := (answer.context_data or {}).get("cl")):
+            answer.context_data |= _poll_of_list(shown.result_list)  # type: ignore[operator]
+        return answer
+
+    @method_decorator(require_GET)
+    def list_progress_view(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        asked = [pk for pk in request.GET.getlist("id")[:MOST_ON_A_PAGE] if pk.isdecimal() and len(pk) <= DIGITS]
+        bulk_sends = list(self.get_queryset(request).filter(pk__in=asked))
+        cells = [cell for row in bulk_send_parts.rows(bulk_sends).values() for cell in row.values()]
+        return HttpResponse(polling.fragment(cells, moving=any(map(bulk_send_parts.moves, bulk_sends))))
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -291,7 +308,7 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
             self.message_user(request, problem, messages.WARNING)
             return HttpResponseRedirect(_page_address(bulk_send))
         told = {
-            "left": words.number(Recipient.objects.filter(bulk_send=bulk_send, state=State.PENDING).count()),
+            "left": words.number(tallies.counts_of([bulk_send.pk])[bulk_send.pk][State.PENDING]),
             "subject": self.subject_shown(bulk_send),
             "from": self.sender_shown(bulk_send),
             "hour": words.moment(bulk_send.scheduled_at) or _("as soon as somebody starts it"),
@@ -318,43 +335,14 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
             template,
         )
 
-    @display(description=_("status"), label=words.STATUS_COLOURS, ordering="status")
-    def status_label(self, bulk_send: BulkSend) -> tuple[str, str]:
-        return bulk_send.status, bulk_send.get_status_display()
-
-    @display(description=_("rows"))
-    def rows(self, bulk_send: BulkSend) -> SafeString:
-        return format_html('<span class="relay-count">{}</span>', words.number(bulk_send.total))
-
-    @display(description=_("accepted"))
-    def accepted(self, bulk_send: BulkSend) -> SafeString:
-        return _count_cell(bulk_send, State.ACCEPTED)
-
-    @display(description=_("refused"))
-    def refused(self, bulk_send: BulkSend) -> SafeString:
-        return _count_cell(bulk_send, State.REFUSED)
-
-    @display(description=_("unknown"))
-    def unknown(self, bulk_send: BulkSend) -> SafeString:
-        return _count_cell(bulk_send, State.UNKNOWN)
-
-    @display(description=_("pending"))
-    def pending(self, bulk_send: Any) -> SafeString:
-        """With those under way, so that the columns of a row add up to its total."""
-        cell = _count_cell(bulk_send, State.PENDING)
-        sending = bulk_send.counts[State.SENDING]
-        if not sending:
-            return cell
-        under_way = _("+ %(count)s under way") % {"count": words.number(sending)}
-        return format_html('{}<span class="relay-under">{}</span>', cell, under_way)
-
-    @display(description=_("excluded"))
-    def excluded(self, bulk_send: BulkSend) -> SafeString:
-        return _count_cell(bulk_send, State.EXCLUDED)
-
-    @display(description=_("scheduled"), ordering="scheduled_at")
-    def scheduled(self, bulk_send: BulkSend) -> str | None:
-        return words.moment(bulk_send.scheduled_at)
+    status_part = _part_column("status", _("status"), ordering="status")
+    progress_part = _part_column("progress", _("rows"))
+    accepted = _part_column(State.ACCEPTED, _("accepted"))
+    refused = _part_column(State.REFUSED, _("refused"))
+    unknown = _part_column(State.UNKNOWN, _("unknown"))
+    pending = _part_column(State.PENDING, _("pending"))
+    excluded = _part_column(State.EXCLUDED, _("excluded"))
+    scheduled = _part_column("scheduled", _("scheduled"), ordering="scheduled_at")
 
     @display(description=_("created"), ordering="created_at")
     def created(self, bulk_send: BulkSend) -> str | None:
@@ -439,6 +427,16 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
     @display(description=_("finished"))
     def finished(self, bulk_send: BulkSend) -> str | None:
         return words.moment(bulk_send.finished_at)
+
+
+def _poll_of_list(bulk_sends: Sequence[BulkSend]) -> dict[str, Any]:
+    """What has ended is not asked for again."""
+    ended = {Status.DONE, Status.CANCELLED}
+    asked = "&".join(f"id={bulk_send.pk}" for bulk_send in bulk_sends if bulk_send.status not in ended)
+    return {
+        "poll": f"{reverse('admin:relay_bulksend_list_progress')}?{asked}",
+        "moving": any(map(bulk_send_parts.moves, bulk_sends)),
+    }
 
 
 def _page_address(bulk_send: BulkSend) -> str:

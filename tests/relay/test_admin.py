@@ -13,6 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from relay.admin.bulk_send_parts import share_with_outcome
 from relay.admin.searching import CappedPaginator, find_recipients
 from relay.admin.words import COUNT_NAMES, OUTCOME_COLOURS, STATE_COLOURS, STATUS_COLOURS, moment, number
 from relay.finding import address_range
@@ -62,13 +63,75 @@ def test_the_list_takes_one_query_for_all_counts(lucia: Client) -> None:
     assert few <= 9
 
 
-def test_a_finished_bulk_send_is_counted_once(lucia: Client) -> None:
-    in_every_state(bulk_send(Status.DONE, total=6))
-    page(lucia, LIST)
-    with CaptureQueriesContext(connection) as captured:
-        shown = page(lucia, LIST)
-    assert not [query for query in captured if "relay_recipient" in query["sql"]]
-    assert 'class="relay-count relay-accepted">1<' in shown
+def test_nothing_counts_the_rows_of_a_bulk_send(lucia: Client) -> None:
+    sent = bulk_send(Status.SENDING, total=6)
+    in_every_state(sent)
+    for url in (LIST, f"{LIST}progress/?id={sent.pk}", f"{LIST}{sent.pk}/change/", f"{LIST}{sent.pk}/retry/"):
+        with CaptureQueriesContext(connection) as captured:
+            page(lucia, url)
+        assert not [query for query in captured if '"relay_recipient"' in query["sql"]], url
+
+
+MOVING = {Status.SENDING, Status.SETTLING}
+
+
+@pytest.mark.parametrize("status", Status.values)
+def test_the_list_updates_itself_while_something_moves(lucia: Client, status: str) -> None:
+    sent = bulk_send(status, total=6)
+    shown = page(lucia, LIST)
+    asked = "" if status in {Status.DONE, Status.CANCELLED} else f"id={sent.pk}"
+    poll = f'data-poll="{LIST}progress/?{asked}"'
+    assert poll in shown
+    assert (f"{poll} hidden>" in shown) is (status not in MOVING)
+    assert "relay/progress.js" in shown
+    answer = page(lucia, f"{LIST}progress/?id={sent.pk}")
+    assert answer.startswith("<div data-moving>" if status in MOVING else "<div>")
+
+
+@pytest.mark.parametrize(("minutes", "moves"), [(1, True), (60, False)])
+def test_the_list_looks_out_for_what_begins_soon(lucia: Client, minutes: int, moves: bool) -> None:
+    hour = timezone.now() + timedelta(minutes=minutes)
+    for sent in (bulk_send(Status.PENDING, scheduled_at=hour), bulk_send(Status.PAUSED, resume_at=hour)):
+        assert page(lucia, f"{LIST}progress/?id={sent.pk}").startswith("<div data-moving>" if moves else "<div>")
+
+
+def test_the_poll_of_the_list_gives_what_the_list_shows(lucia: Client) -> None:
+    """Part by part and letter by letter, or the page would flicker."""
+    sent = bulk_send(Status.PAUSED, total=6, name=HOSTILE, resume_at=timezone.now() + timedelta(hours=1))
+    in_every_state(sent)
+    shown = page(lucia, LIST)
+    answer = page(lucia, f"{LIST}progress/?id={sent.pk}&id=nada&id={'9' * 30}").removeprefix("<div>").strip()
+    parts = answer.removesuffix("</div>").split('<div id="bulk-send-')[1:]
+    assert len(parts) == 8
+    for part in parts:
+        assert f'<div id="bulk-send-{part}' in shown
+    assert HOSTILE not in answer
+
+
+def test_the_poll_of_the_list_is_for_those_who_may_see_it(client: Client) -> None:
+    client.force_login(user("nadie"))
+    assert client.get(f"{LIST}progress/?id={bulk_send().pk}").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("status", "states", "share"),
+    [
+        (Status.SENDING, {State.ACCEPTED: 1, State.REFUSED: 1, State.UNKNOWN: 1, State.PENDING: 3}, 33),
+        (Status.DONE, {State.ACCEPTED: 5, State.EXCLUDED: 1}, 100),
+        (Status.CANCELLED, {State.ACCEPTED: 3, State.EXCLUDED: 3}, 50),
+        (Status.SENDING, {State.ACCEPTED: 0, State.PENDING: 6}, 0),
+    ],
+)
+def test_the_share_that_has_an_outcome(status: str, states: dict[str, int], share: int) -> None:
+    counts = dict.fromkeys(State.values, 0) | states
+    assert share_with_outcome(bulk_send(status, total=6), counts) == share
+    rejected = bulk_send(status, total=8, findings={"excluded": 2})
+    assert share_with_outcome(rejected, counts | {State.EXCLUDED: counts[State.EXCLUDED] + 2}) == share
+
+
+def test_a_bulk_send_with_nothing_to_send_has_no_share() -> None:
+    counts = dict.fromkeys(State.values, 0) | {State.EXCLUDED: 2}
+    assert share_with_outcome(bulk_send(Status.DRAFT, findings={"excluded": 2}), counts) == 0
 
 
 def test_the_list_can_be_filtered_by_status_and_searched(lucia: Client) -> None:
