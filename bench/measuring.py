@@ -22,15 +22,15 @@ PRODUCTION = {"DEBUG": "False", "SECRET_KEY": "only-for-measuring-" * 3, "LOG_LE
 
 
 @contextlib.contextmanager
-def new_installation(*, sqlite: bool = False) -> Iterator[Installation]:
-    """With an empty database; on PostgreSQL its commits reach the disk."""
+def new_installation(*, sqlite: bool = False, durable: bool = True) -> Iterator[Installation]:
+    """With an empty database; on PostgreSQL its commits reach the disk, unless only reading is measured."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="relay-bench-")))
         if sqlite:
             os.environ["USE_SQLITE"] = "1"
         else:
             say("starting PostgreSQL")
-            os.environ |= stack.enter_context(postgres.server(durable=True)).environment("postgres")
+            os.environ |= stack.enter_context(postgres.server(durable=durable)).environment("postgres")
         yield Installation(folder, {**stack.enter_context(new_database(folder)), **PRODUCTION})
 
 
