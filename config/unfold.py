@@ -24,6 +24,10 @@ def _may_view(model: str) -> Callable[[HttpRequest], bool]:
     return lambda request: any(request.user.has_perm(right) for right in rights)
 
 
+def _may_prepare(request: HttpRequest) -> bool:
+    return request.user.has_perm("relay.add_bulksend")
+
+
 def _item(title: Any, icon: str, model: str) -> dict[str, Any]:
     return {
         "title": title,
@@ -58,6 +62,18 @@ UNFOLD: dict[str, Any] = {
             {
                 "title": _("Outgoing mail"),
                 "items": [
+                    {
+                        "title": _("New bulk send"),
+                        "icon": "add_circle",
+                        "link": reverse_lazy("admin:relay_preparation_add"),
+                        "permission": _may_prepare,
+                    },
+                    {
+                        "title": _("Drafts"),
+                        "icon": "edit_note",
+                        "link": reverse_lazy("admin:relay_preparation_changelist"),
+                        "permission": _may_prepare,
+                    },
                     _item(_("Bulk sends"), "outgoing_mail", "relay.bulksend"),
                     _item(_("Recipients"), "group", "relay.recipient"),
                     _item(_("Templates"), "draft", "relay.mailtemplate"),

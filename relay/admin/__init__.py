@@ -11,6 +11,7 @@ from relay.admin import (  # noqa: F401  (each registers its models)
     lists,
     mail_templates,
     overview,
+    preparations,
     recipients,
     users,
 )

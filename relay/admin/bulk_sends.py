@@ -190,7 +190,7 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
     readonly_fields: ClassVar[Any] = [name for _title, options in fieldsets for name in options["fields"]]
 
     class Media:
-        css: ClassVar = {"all": [polling.STYLE, "relay/bulk_sends.css"]}
+        css: ClassVar = {"all": [polling.STYLE, "relay/bulk_sends.css", "relay/preparing.css"]}
         js: ClassVar = [polling.SCRIPT]
 
     # --- who may do what ------------------------------------------------------------------------------------
