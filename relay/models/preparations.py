@@ -12,6 +12,13 @@ from relay.file_problems import FileProblem
 from relay.models.bulk_sends import BulkSend
 from relay.models.lists import Attachment, Sender
 
+# What a person does on the page where commands have an option.
+_CHOOSE_COLUMN = {
+    "no_address_column": _("%(file)s: no column is called email or correo: choose the one that holds the addresses."),
+    "unknown_email_column": _("%(file)s: no column is called «%(wanted)s»: choose the one that holds the addresses."),
+    "two_address_columns": _("%(file)s: «%(name)s» and «%(other)s» could both be the address: choose one."),
+}
+
 
 class PreparationQuerySet(models.QuerySet["Preparation"]):
     def open(self) -> "PreparationQuerySet":
@@ -138,7 +145,12 @@ class Preparation(models.Model):
     def file_problem(self) -> str:
         """Why the file cannot be used as it is understood now; empty when it can."""
         said: dict[str, Any] = self.understood.get("problem") or {}
-        return FileProblem(said["code"], **{**said["params"], "file": self.file_name}).sentence if said else ""
+        if not said:
+            return ""
+        told = {**said["params"], "file": self.file_name}
+        if said["code"] in _CHOOSE_COLUMN:
+            return str(_CHOOSE_COLUMN[said["code"]]) % told
+        return FileProblem(said["code"], **told).sentence
 
 
 class RememberedMapping(models.Model):

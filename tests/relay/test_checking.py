@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from django.db import connection, connections
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from relay import checking, mail_templates, preparing, tasks
 from relay.models import Attachment, BulkSend, MailTemplate, Preparation, Recipient, RememberedMapping
@@ -228,15 +227,20 @@ def test_how_far_it_is_can_be_seen_while_it_goes_on(monkeypatch: pytest.MonkeyPa
     seen: list[int] = []
     real = checking._Sign.show
 
+    def look() -> None:
+        with connection.cursor() as cursor:  # of this thread: the check's own is busy copying
+            cursor.execute("SELECT rows_read FROM relay_preparation WHERE id = %s", [made.pk])
+            seen.append(cursor.fetchone()[0])
+        connection.close()
+
     def slow(sign: Any, rows: int) -> None:
         real(sign, rows)
         if rows == 2:
             threading.Event().wait(0.5)
-            with connection.cursor() as cursor:  # within the check's own transaction
-                cursor.execute("SELECT rows_read FROM relay_preparation WHERE id = %s", [made.pk])
-                seen.append(cursor.fetchone()[0])
+            looking = threading.Thread(target=look)
+            looking.start()
+            looking.join(20)
 
     monkeypatch.setattr(checking._Sign, "show", slow)
     checking.check(made.pk)
     assert seen == [2]
-    assert timezone.now()
