@@ -402,6 +402,17 @@ def discard_preparation(preparation_id: int) -> Preparation:
     return preparation
 
 
+def discard_draft(bulk_send: BulkSend) -> None:
+    """The same for a draft that may have been made by a command. Raises WrongState as `discard` does."""
+    with transaction.atomic():
+        locked = BulkSend.objects.select_for_update().filter(pk=bulk_send.pk).first()
+        if locked is None:
+            return
+        _check_nothing_left(locked)
+        gone = {"discarded_at": timezone.now(), "checking": Checking.IDLE, "checker": "", "checker_until": None}
+        Preparation.objects.update_or_create(bulk_send=locked, defaults=gone, create_defaults={**gone, "name": ""})
+
+
 def delete_discarded(*, with_at_most: int | None = None) -> int:
     """Deletes what was discarded; returns how many. `with_at_most`: only those with so many rows or fewer."""
     deleted = 0

@@ -25,7 +25,7 @@ from django.views.decorators.http import require_GET
 
 from relay import activity, approving, reasons, tallies
 from relay.activity import What
-from relay.admin import bulk_send_parts, decisions, polling, words
+from relay.admin import bulk_send_parts, decisions, discarding, polling, words
 from relay.admin.confirming import Question, ask
 from relay.admin.decisions import DECISIONS, Offer, actor_of
 from relay.admin.downloads import as_download
@@ -75,6 +75,10 @@ def _part_column(name: str, description: Any, ordering: str | None = None) -> An
         return shown
 
     return display(description=description, ordering=ordering)(column)
+
+
+def _is_offered(button: str, bulk_send: BulkSend) -> bool:
+    return DECISIONS[button].is_offered(bulk_send) if button in DECISIONS else bulk_send.status == Status.DRAFT
 
 
 def _decision_button(decision: Offer, variant: ActionVariant = ActionVariant.DEFAULT) -> Any:
@@ -161,7 +165,7 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
     search_fields = ["name", "template_name"]
     search_help_text = _("Name or template")
     actions = ["process_selected"]
-    actions_detail = list(DECISIONS)
+    actions_detail: ClassVar[Any] = [*DECISIONS, "discard"]
     change_form_before_template = "relay/admin/bulk_send.html"
     inlines = [ApprovalInline, DecisionInline]
     fieldsets: ClassVar[Any] = [
@@ -201,6 +205,9 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
 
     def has_approve_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm(approving.RIGHT) and self.has_view_permission(request, obj)
+
+    def has_prepare_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("relay.add_bulksend")
 
     # --- pages ----------------------------------------------------------------------------------------------
 
@@ -281,7 +288,7 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
         bulk_send = self.get_object(request, unquote(str(object_id)))
         if bulk_send is None:
             return []
-        return [action for action in offered if DECISIONS[action.method.__name__].is_offered(bulk_send)]
+        return [action for action in offered if _is_offered(action.method.__name__, bulk_send)]
 
     def decide(self, request: HttpRequest, object_id: str, decision: Offer) -> HttpResponse:
         """GET asks, POST does. The rights were checked by the button's `permissions` before."""
@@ -300,6 +307,19 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
             self.log_change(request, bulk_send, str(decision.done))
             self.message_user(request, str(decision.done), messages.SUCCESS)
         return HttpResponseRedirect(_page_address(bulk_send))
+
+    @detail_action(
+        description=_("Discard draft"),
+        url_path="discard",
+        permissions=["prepare"],
+        icon="delete",
+        variant=ActionVariant.DANGER,
+    )
+    def discard(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        bulk_send = self.get_object(request, unquote(object_id))
+        if bulk_send is None:
+            raise Http404
+        return discarding.discard_bulk_send(self, request, bulk_send, back=_page_address(bulk_send))
 
     def _ask(self, request: HttpRequest, bulk_send: BulkSend, decision: Offer, form: forms.Form | None) -> HttpResponse:
         if not decision.is_offered(bulk_send):

@@ -29,7 +29,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from relay import mail_templates, preparing, tasks
 from relay.admin import words
-from relay.admin.confirming import Question, ask
+from relay.admin.discarding import discard_preparation
 from relay.admin.preparation_forms import FileStepForm, TemplateStepForm
 from relay.admin.steps import review_address, steps
 from relay.admin.unfolded import LookingOnly, ModelAdmin, display
@@ -43,8 +43,6 @@ MOST_TEMPLATES = 60  # on a page; more are found by searching
 COPY_HOLDS = timedelta(minutes=15)
 # A relay that gave no answer is not asked again by every page that opens.
 RELAY_RESTS_SECONDS = 120
-# So many recipients are deleted while a person waits; more by a worker.
-DELETED_AT_ONCE = 20_000
 MULTIPART_MARGIN = 1024 * 1024  # bytes of a request besides the file
 
 COLOURS: Mapping[str, str] = {
@@ -292,25 +290,7 @@ class PreparationAdmin(LookingOnly, ModelAdmin[Preparation]):
 
     def discard_view(self, request: HttpRequest, object_id: int) -> HttpResponse:
         preparation = self._opened(request, object_id)
-        if request.method != "POST":
-            question = Question(
-                button=_("Discard draft"),
-                text=_("The draft, its file and its checked recipients are deleted for good. Nothing of it was sent."),
-                about=str(preparation),
-                back=_next_address(preparation),
-                for_good=True,
-            )
-            return ask(self, request, preparation, question)
-        try:
-            preparing.discard_preparation(object_id)
-        except Explained as problem:
-            return self._refused(request, problem, reverse(LIST))
-        self.log_deletions(request, Preparation.objects.filter(pk=object_id))
-        preparing.delete_discarded(with_at_most=DELETED_AT_ONCE)
-        if Preparation.objects.filter(pk=object_id).exists():
-            tasks.ask_to_delete_discarded()
-        self.message_user(request, _("The draft is discarded."), messages.SUCCESS)
-        return HttpResponseRedirect(reverse(LIST))
+        return discard_preparation(self, request, preparation, back=_next_address(preparation))
 
     def _refused(self, request: HttpRequest, problem: Explained, back: str) -> HttpResponse:
         if _is_script(request):

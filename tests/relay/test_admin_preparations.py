@@ -312,8 +312,32 @@ def test_a_draft_is_discarded_after_a_question(operator: Client, stored_in: Path
     assert not BulkSend.objects.exists()
 
 
+def test_a_draft_of_a_command_is_discarded_on_its_own_page(operator: Client) -> None:
+    sent = new_bulk_send(2, status="draft", findings={"excluded": 1})
+    address_of = f"/admin/relay/bulksend/{sent.pk}/discard"
+    assert address_of in page(operator, f"/admin/relay/bulksend/{sent.pk}/change/")
+    assert 'method="post"' in operator.get(address_of, follow=True).content.decode()
+    operator.post(address_of + "/")
+    assert not BulkSend.objects.exists()
+    assert not Preparation.objects.exists()
+
+
+def test_what_is_no_draft_offers_no_discarding_and_refuses_it(operator: Client) -> None:
+    sent = new_bulk_send(2, status="pending")
+    assert "/discard" not in page(operator, f"/admin/relay/bulksend/{sent.pk}/change/")
+    assert operator.post(f"/admin/relay/bulksend/{sent.pk}/discard/").status_code == 302
+    assert BulkSend.objects.filter(pk=sent.pk).exists()
+
+
+def test_discarding_a_draft_needs_the_right(client: Client) -> None:
+    sent = new_bulk_send(2, status="draft")
+    client.force_login(user("vera", "view_bulksend", "change_bulksend"))
+    assert client.post(f"/admin/relay/bulksend/{sent.pk}/discard/").status_code == 403
+    assert BulkSend.objects.exists()
+
+
 def test_a_large_draft_is_left_to_a_worker(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.admin.preparations.DELETED_AT_ONCE", 1)
+    monkeypatch.setattr("relay.admin.discarding.AT_ONCE", 1)
     made = prepared()
     sent = new_bulk_send(2, status="draft")
     Preparation.objects.filter(pk=made.pk).update(bulk_send=sent, checking="checked")

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from relay.file_problems import FileProblem
-from relay.recipients import open_recipients, read_rows
+from relay.recipients import Corrections, open_recipients, read_rows
 
 TEXT = "email;nombre\nana@example.com;Peñafiel Ñáñez\nluis@example.com;José «Pepe» Ünal\n"
 
@@ -180,3 +180,49 @@ def test_a_tab_between_two_names_is_not_a_blank_within_one(tmp_path):
     path.write_bytes(b"email\t_\n0\n")
     file = open_recipients(path)
     assert (file.delimiter, file.header) == ("\t", ("email", "_"))
+
+
+# --- What a person corrected
+
+
+@pytest.mark.parametrize("codec", ["cp850", "mac-roman", "iso-8859-1", "cp1252", "utf-8"])
+def test_a_named_encoding_is_taken_at_its_word(stored, codec):
+    path = stored(TEXT.replace("«Pepe»", "Pepe").encode(codec))
+    file = open_recipients(path, corrections=Corrections(encoding=codec))
+    assert file.encoding == codec
+    assert [row.cells[1] for row in read_rows(file)] == ["Peñafiel Ñáñez", "José Pepe Ünal"]
+
+
+def test_a_named_encoding_leaves_its_mark_out(stored):
+    path = stored(b"\xff\xfe" + TEXT.encode("utf-16-le"))
+    file = open_recipients(path, corrections=Corrections(encoding="utf-16-le"))
+    assert (file.bom, file.header) == (b"\xff\xfe", ("email", "nombre"))
+
+
+@pytest.mark.parametrize(
+    ("corrections", "code"),
+    [
+        (Corrections(encoding="utf-8"), "not_in_encoding"),
+        (Corrections(encoding="rot13"), "wrong_encoding"),
+        (Corrections(delimiter="x"), "wrong_delimiter"),
+        (Corrections(delimiter=""), None),
+        (Corrections(delimiter="|"), "no_address_column"),
+        (Corrections(delimiter=";"), None),
+    ],
+)
+def test_a_wrong_correction_is_a_clear_problem(stored, corrections, code):
+    path = stored(TEXT.encode("cp1252"))
+    if code is None:
+        assert open_recipients(path, corrections=corrections).delimiter == ";"
+        return
+    with pytest.raises(FileProblem) as caught:
+        open_recipients(path, corrections=corrections)
+    assert caught.value.code == code
+    assert "lista.csv" in caught.value.sentence
+    assert "Peñafiel" not in caught.value.sentence
+
+
+def test_a_binary_file_stays_one_whatever_is_said_of_it(stored):
+    with pytest.raises(FileProblem) as caught:
+        open_recipients(stored(b"%PDF-1.7 \x00\x01"), corrections=Corrections(encoding="iso-8859-1"))
+    assert caught.value.code == "binary"
