@@ -127,12 +127,12 @@ def _first_day(found: Forecast, count: int, now: datetime) -> str:
     told = {"fits": words.number(found.first_day), "count": words.number(count)}
     if day == now.astimezone(zone).date():
         if found.first_day >= count:
-            return _("All %(count)s messages fit today.") % told
-        return _("Of the %(count)s messages %(fits)s fit today.") % told
+            return _("All messages fit today: %(count)s.") % told
+        return _("Today %(fits)s of %(count)s messages fit.") % told
     told["day"] = formats.date_format(day, "l j")
     if found.first_day >= count:
-        return _("All %(count)s messages fit on %(day)s.") % told
-    return _("Of the %(count)s messages %(fits)s fit on %(day)s.") % told
+        return _("All messages fit on %(day)s: %(count)s.") % told
+    return _("On %(day)s %(fits)s of %(count)s messages fit.") % told
 
 
 def _waits(found: Forecast) -> list[str]:

@@ -521,6 +521,7 @@ def test_every_state_has_a_colour_and_every_reason_of_a_recipient_a_name() -> No
         "two_alike",
         "unexplained",
         "under_way",
+        "test_send",
         "log_incomplete",
     }
     assert set(SENTENCES) - of_bulk_sends - of_templates - of_looks == set(NAMES)
