@@ -45,7 +45,13 @@ def forecast_lines(bulk_send: BulkSend, plan: Plan) -> list[str]:
         allowances=allowances,
         zone=ZoneInfo(settings.TIME_ZONE),
     )
-    lines = [_end(found, now), _first_day(found, count, now), *_waits(found), speed.sentence]
+    lines = [
+        _end(found, now),
+        _beginning(found, start, now),
+        _first_day(found, count, now),
+        *_waits(found),
+        speed.sentence,
+    ]
     if not Quota.objects.filter(read_at__isnull=False).exists():
         lines.append(_("The relay's quotas have not been read yet: they are not taken into account."))
     if plan.first_slice and plan.first_slice < count:
@@ -65,11 +71,7 @@ def speed_of(max_rate: float | None) -> Speed:
     if not rates:
         return Speed(None, "")
     sentence = min(rates, key=lambda one: rates[one])
-    return Speed(rates[sentence], sentence % {"rate": _rate(rates[sentence])})
-
-
-def _rate(rate: float) -> str:
-    return words.number(round(rate)) if rate >= 10 else formats.number_format(round(rate, 1))
+    return Speed(rates[sentence], sentence % {"rate": words.rate(rates[sentence])})
 
 
 def _last_speed() -> float | None:
@@ -117,6 +119,12 @@ def _end(found: Forecast, now: datetime) -> str:
         case forecasting.TOO_FAR:
             return _("It takes longer than a year, or too long to be foreseen.")
     return _("When it ends cannot be told: no speed is known yet. Choose a rate, or see how the first one goes.")
+
+
+def _beginning(found: Forecast, start: datetime, now: datetime) -> str:
+    if found.begins_at is None or found.begins_at - start < timedelta(minutes=1):
+        return ""
+    return _("The first message leaves at about %(when)s.") % {"when": _moment(found.begins_at, now)}
 
 
 def _first_day(found: Forecast, count: int, now: datetime) -> str:

@@ -271,7 +271,7 @@ def _named_extremes(found: Extremes) -> list[tuple[int, str]]:
     named += [(row, _("With an empty value: row %(row)s") % {"row": row}) for row in found.empty]
     if found.largest is not None:
         told = {"row": found.largest, "size": filesizeformat(found.largest_bytes)}
-        named.append((found.largest, _("Largest mail: row %(row)s (%(size)s with attachments)") % told))
+        named.append((found.largest, _("Largest mail: row %(row)s (%(size)s)") % told))
     return named
 
 

@@ -162,10 +162,10 @@ def _facts(bulk_send: BulkSend, plan: Plan, form: WhenForm) -> list[tuple[str, s
         (_("Subject"), bulk_send.subject or bulk_send.template_subject or "—"),
         (_("Template"), bulk_send.template_name or bulk_send.template_id),
         (_("File"), bulk_send.file_name),
-        (_("Sending window"), f"{window.name} · {words.open_or_resting(window)}" if window else _("none")),
+        (_("Sending window"), f"{window.name} · {words.open_or_resting(window)}" if window else _("none: at any hour")),
         (
             _("Messages per second"),
-            _("as fast as the account allows") if plan.max_rate is None else formats.number_format(plan.max_rate),
+            _("as fast as the account allows") if plan.max_rate is None else words.rate(plan.max_rate),
         ),
     ]
     if bulk_send.excluded_at_creation:
@@ -178,7 +178,8 @@ def _facts(bulk_send: BulkSend, plan: Plan, form: WhenForm) -> list[tuple[str, s
 def _when(at: datetime | None, twice: bool) -> str:
     if at is None:
         return _("Now: as soon as it is confirmed")
-    told = {"when": formats.date_format(at, "l j F Y, H:i"), "zone": str(at.tzinfo), "offset": f"{at:%:z}"}
+    day = f"{formats.date_format(at, 'l')} {formats.date_format(at)}, {formats.time_format(at, 'H:i')}"
+    told = {"when": day, "zone": str(at.tzinfo), "offset": f"{at:%:z}"}
     said = _("%(when)s (%(zone)s, UTC%(offset)s)") % told
     if twice:
         said += " " + _("The clocks are set back that night, so this hour comes twice: the first one is meant.")

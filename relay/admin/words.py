@@ -83,6 +83,11 @@ def number(value: int) -> str:
     return formats.number_format(value, force_grouping=True)
 
 
+def rate(value: float) -> str:
+    """Messages a second: «5», «2,5»."""
+    return number(round(value)) if value >= 10 or value.is_integer() else formats.number_format(round(value, 2))
+
+
 def open_or_resting(window: SendingWindow) -> str:
     """Where the window stands now, and until when."""
     rest = resting_halt(window, timezone.now())
@@ -133,8 +138,8 @@ def _plan(told: Mapping[str, Any], at: datetime | None) -> str:
     return " ".join(map(str, parts))
 
 
-def _rate(rate: float | None) -> str:
-    return str(_("no limit")) if rate is None else formats.number_format(rate)
+def _rate(value: float | None) -> str:
+    return str(_("no limit")) if value is None else rate(value)
 
 
 def _verdict(verdict: str) -> str:
