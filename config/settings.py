@@ -54,6 +54,9 @@ WSGI_APPLICATION = "config.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        # Before those of the applications: ours that stand in the place of Unfold's.
+        "DIRS": [BASE_DIR / "config" / "templates"],
+        "APP_DIRS": True,
         "OPTIONS": {
             "loaders": [("django.template.loaders.cached.Loader", ["config.csp.Loader"])],
             "context_processors": [

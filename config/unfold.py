@@ -56,6 +56,14 @@ UNFOLD: dict[str, Any] = {
         ("start/<slug:name>.csv", "dashboard_csv", "relay.admin.dashboard.CsvView"),
     ],
     "STYLES": [lambda request: static("relay/admin.css")],
+    "STYLES": [lambda request: static("relay/admin.css"), lambda request: static("relay/people.css")],
+    # In the menu of whoever is logged in.
+    "ACCOUNT": {
+        "navigation": [
+            {"title": _("My account"), "link": reverse_lazy("admin:relay_account")},
+            {"title": _("Change password"), "link": reverse_lazy("admin:password_change")},
+        ],
+    },
     "SIDEBAR": {
         "navigation": [
             {"items": [{"title": _("Start page"), "icon": "home", "link": reverse_lazy("admin:index")}]},

@@ -50,11 +50,8 @@ def _give(app_config: AppConfig, using: str, **_more: Any) -> None:
     """After Django has made the rights of this app: its receiver is connected before ours."""
     wanted = {right for rights in RIGHTS.values() for right in rights if right.startswith(f"{app_config.label}.")}
     # On the way to an older version, and in a database that only holds reports, there is nothing to give to.
-    if (
-        not wanted
-        or using != "default"
-        or GroupGrant._meta.db_table not in connections[using].introspection.table_names()
-    ):
+    tables = connections[using].introspection.table_names() if wanted and using == "default" else []
+    if GroupGrant._meta.db_table not in tables:
         return
     with transaction.atomic(using=using):
         for group in Group.objects.using(using).filter(name__in=RIGHTS):

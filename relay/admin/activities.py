@@ -121,9 +121,6 @@ class ActivityAdmin(MillionsOfRows, LookingOnly, ModelAdmin[Activity]):
     fieldsets: ClassVar[Any] = [(None, {"fields": ["moment", "by", "what", "about_shown", "details_shown", "address"]})]
     readonly_fields: ClassVar[Any] = [name for _title, options in fieldsets for name in options["fields"]]
 
-    class Media:
-        css = {"all": ["relay/people.css"]}
-
     # --- pages ----------------------------------------------------------------------------------------------
 
     def get_urls(self) -> list[Any]:

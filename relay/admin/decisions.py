@@ -55,9 +55,7 @@ def _judge(verdict: approving.Verdict) -> "Callable[[BulkSend, Actor, dict[str, 
 class Offer:
     name: str  # of the method of BulkSendAdmin and of the address
     button: Text
-    question: (
-        Text  # on the confirmation page; may say %(left)s, the number of messages that have not left, or what it is
-    )
+    question: Text  # on the confirmation page; may say %(left)s (messages that have not left) and what it is
     done: Text  # afterwards, to the person and in the history
     offered_in: frozenset[str]
     carry_out: Callable[[BulkSend, Actor, dict[str, Any]], object]  # with what was filled in

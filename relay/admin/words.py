@@ -75,7 +75,7 @@ DELIMITERS = {",": _("comma"), ";": _("semicolon"), "\t": _("tab"), "|": _("vert
 
 
 def moment(value: datetime | None) -> str | None:
-    """Short, in the zone of the installation; the long format of Spanish would fill half a table."""
+    """Short, in the zone of the reader (`relay.middleware`); the long format of Spanish would fill half a table."""
     return formats.date_format(timezone.localtime(value), "SHORT_DATETIME_FORMAT") if value else None
 
 

@@ -1,0 +1,84 @@
+"""«Mi cuenta»: what everybody may change of himself. Groups and rights are the administrator's affair."""
+
+from collections import defaultdict
+from typing import Any
+from zoneinfo import available_timezones
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.text import capfirst
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+
+from relay import activity, zones
+from relay.activity import What
+
+# Where most readers are comes first in the list.
+FIRST_AREA = "America"
+
+
+class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
+    time_zone = forms.ChoiceField(label=capfirst(_("time zone")), widget=UnfoldAdminSelectWidget)
+
+    class Meta:
+        model = User
+        fields = ("first_name", "last_name", "email")
+        widgets = {
+            "first_name": UnfoldAdminTextInputWidget,
+            "last_name": UnfoldAdminTextInputWidget,
+            "email": UnfoldAdminEmailInputWidget,
+        }
+
+    def __init__(self, user: User, data: Any = None) -> None:
+        super().__init__(data, instance=user, initial={"time_zone": zones.zone_of(user)})
+        self.fields["email"].help_text = _("Where your test sends go.")
+        self.fields["time_zone"].choices = zone_choices()  # type: ignore[attr-defined]
+        self.fields["time_zone"].help_text = _(
+            "In which you read hours. What is scheduled, and the days of reports, are of %(zone)s, whatever you choose."
+        ) % {"zone": settings.TIME_ZONE}
+
+
+def zone_choices() -> list[tuple[str, list[tuple[str, str]]]]:
+    """By area, each zone with how far it is from UTC today."""
+    now = timezone.now()
+    areas: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for zone in sorted(available_timezones()):
+        area = zone.partition("/")[0] if "/" in zone else gettext("Other")
+        areas[area].append((zone, f"{zone} ({zones.offset(zone, now)})"))
+    return sorted(areas.items(), key=lambda area: (area[0] != FIRST_AREA, area[0] == gettext("Other"), area[0]))
+
+
+def account_view(request: HttpRequest) -> HttpResponse:
+    """Of whoever is logged in; `admin_view` has seen to that."""
+    assert isinstance(request.user, User)  # noqa: S101
+    form = AccountForm(request.user, request.POST if request.method == "POST" else None)
+    if form.is_valid():
+        _save(request, request.user, form)
+        messages.success(request, gettext("Your account is as you wrote it."))
+        return HttpResponseRedirect(reverse("admin:relay_account"))
+    request.user.refresh_from_db()  # a form that is not valid has changed it all the same
+    context = {
+        **admin.site.each_context(request),
+        "title": _("My account"),
+        "form": form,
+        "groups": list(request.user.groups.order_by("name")),
+    }
+    request.current_app = admin.site.name
+    return TemplateResponse(request, "relay/admin/account.html", context)
+
+
+def _save(request: HttpRequest, user: User, form: AccountForm) -> None:
+    if not form.changed_data:
+        return
+    with transaction.atomic():
+        user.save(update_fields=["first_name", "last_name", "email"])
+        zones.choose(user, form.cleaned_data["time_zone"])
+        activity.record(What.CHANGED, by=user, about=user, request=request, fields=form.changed_data)
