@@ -57,6 +57,7 @@ UNFOLD: dict[str, Any] = {
     ],
     "STYLES": [lambda request: static("relay/admin.css")],
     "STYLES": [lambda request: static("relay/admin.css"), lambda request: static("relay/people.css")],
+    "SITE_VIEWS": [("account/", "relay_account", "relay.admin.account.AccountView")],
     # In the menu of whoever is logged in.
     "ACCOUNT": {
         "navigation": [

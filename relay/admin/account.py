@@ -7,6 +7,7 @@ from zoneinfo import available_timezones
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
+from django.contrib.admin import AdminSite
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -16,6 +17,7 @@ from django.utils import timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from django.views import View
 from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from relay import activity, zones
@@ -56,23 +58,39 @@ def zone_choices() -> list[tuple[str, list[tuple[str, str]]]]:
     return sorted(areas.items(), key=lambda area: (area[0] != FIRST_AREA, area[0] == gettext("Other"), area[0]))
 
 
-def account_view(request: HttpRequest) -> HttpResponse:
-    """Of whoever is logged in; `admin_view` has seen to that."""
-    assert isinstance(request.user, User)  # noqa: S101
-    form = AccountForm(request.user, request.POST if request.method == "POST" else None)
-    if form.is_valid():
-        _save(request, request.user, form)
+class AccountView(View):
+    """Of whoever is logged in; Unfold (SITE_VIEWS) has wrapped it in `admin_view`, which sees to that."""
+
+    http_method_names = ["get", "head", "post"]
+    admin_site: AdminSite = admin.site
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return self._show(request, AccountForm(_user_of(request)))
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        user = _user_of(request)
+        form = AccountForm(user, request.POST)
+        if not form.is_valid():
+            user.refresh_from_db()  # the form has changed it all the same, and the page names its user
+            return self._show(request, form)
+        _save(request, user, form)
         messages.success(request, gettext("Your account is as you wrote it."))
         return HttpResponseRedirect(reverse("admin:relay_account"))
-    request.user.refresh_from_db()  # a form that is not valid has changed it all the same
-    context = {
-        **admin.site.each_context(request),
-        "title": _("My account"),
-        "form": form,
-        "groups": list(request.user.groups.order_by("name")),
-    }
-    request.current_app = admin.site.name
-    return TemplateResponse(request, "relay/admin/account.html", context)
+
+    def _show(self, request: HttpRequest, form: AccountForm) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("My account"),
+            "form": form,
+            "groups": list(_user_of(request).groups.order_by("name")),
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "relay/admin/account.html", context)
+
+
+def _user_of(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)  # noqa: S101
+    return request.user
 
 
 def _save(request: HttpRequest, user: User, form: AccountForm) -> None:

@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from relay.addresses import AddressProblem, check_address
 from relay.admin import words
@@ -45,7 +46,11 @@ class SenderAdmin(ModelAdmin[Sender]):
     list_filter = ["active"]
     search_fields = ["^email", "name"]
     fields = ["email", "name", "active", "window", "groups"]
-    filter_horizontal = ["groups"]
+
+    def formfield_for_manytomany(self, db_field: Any, request: Any = None, **kwargs: Any) -> Any:
+        return super().formfield_for_manytomany(
+            db_field, request, **kwargs, widget=UnfoldAdminCheckboxSelectMultipleWidget
+        )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Sender]:
         return super().get_queryset(request).prefetch_related("groups")

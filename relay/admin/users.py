@@ -9,13 +9,11 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, Permission, User
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.urls import path
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from relay.admin import words
-from relay.admin.account import account_view
 from relay.admin.unfolded import ModelAdmin, display
 from relay.models import Sender
 
@@ -69,10 +67,6 @@ class UserAdmin(_PermissionsAdmin, DjangoUserAdmin, ModelAdmin[User]):  # type: 
     change_password_form = AdminPasswordChangeForm
     list_display = ["username", "full_name", "email", "groups_text", "active_text", "last_login_text"]
     list_filter = ["is_active", "is_superuser", "groups"]
-
-    def get_urls(self) -> list[Any]:
-        own = path("account/", self.admin_site.admin_view(account_view), name="relay_account")
-        return [own, *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         return super().get_queryset(request).prefetch_related("groups")

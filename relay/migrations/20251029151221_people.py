@@ -169,7 +169,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "verbose_name": "entry of the record",
-                "verbose_name_plural": "record of activity",
+                "verbose_name_plural": "entries of the record",
                 "indexes": [
                     models.Index(fields=["at", "id"], name="activity_by_moment"),
                     models.Index(fields=["what", "at", "id"], name="activity_by_kind"),

@@ -45,7 +45,7 @@ class Activity(models.Model):
 
     class Meta:
         verbose_name = _("entry of the record")
-        verbose_name_plural = _("record of activity")
+        verbose_name_plural = _("entries of the record")
         # Each index is one way in which the page «Registro» is asked, and has its order.
         indexes: ClassVar = [
             models.Index(fields=["at", "id"], name="activity_by_moment"),

@@ -34,7 +34,7 @@ NOBODY: set[str] = set()  # administrators alone, or not even they
 MAY: list[tuple[str, set[str]]] = [
     # Of everybody who has an account.
     (r"|login/|password_change/(done/)?|jsi18n/|search/", ALL),
-    (r"auth/user/account/", ALL),
+    (r"account/", ALL),
     (r".*/<path:object_id>/", ALL),  # leads on to the page of the thing, which asks
     # What nobody adds, changes or deletes by hand.
     (r"relay/(activity|attachment|bulksend|recipient)/(add/|<path:object_id>/delete/)", NOBODY),
