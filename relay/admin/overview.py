@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.db.models import Max, QuerySet, Sum
+from django.db.models import F, Max, QuerySet, Sum
 from django.db.models.functions import Now
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -252,8 +252,8 @@ def _how_far(bulk_send: BulkSend, counts: dict[str, int], rate: float) -> Iterat
 
 
 def _next(viewer: Viewer) -> SafeString:
-    # NULLs, which wait for a click and for no hour, come last in one database and first in the other: all the same.
-    waiting = list(_light().filter(status=Status.PENDING).order_by("scheduled_at", "pk")[: MOST_SHOWN + 1])
+    by_hour = F("scheduled_at").asc(nulls_last=True)
+    waiting = list(_light().filter(status=Status.PENDING).order_by(by_hour, "pk")[: MOST_SHOWN + 1])
     lines = [
         Line(
             name=bulk_send.name,
