@@ -1,7 +1,8 @@
 """./dev demo [--check]: the whole product on this machine with nothing configured.
 
 Starts the sandbox relay, migrates a SQLite of its own, creates an operator, sends a sample file of 2,000 recipients,
-loads the relay's report of it, and serves the console and the inbox until Ctrl-C. With --check it serves nothing and
+loads the relay's report of it, leaves some more bulk sends to watch and to decide about, and serves the console and the
+inbox until Ctrl-C. With --check it serves nothing and
 exits 0 only if ledger, sandbox and report agree row by row. Everything it makes is below .dev/demo, made anew each
 time.
 """
@@ -20,7 +21,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -30,8 +31,11 @@ from demo.sample import write_sample
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".dev" / "demo"
 OPERATOR = "operador"
-# How often the timer's command runs here; in production a systemd timer runs it every two minutes.
+SAMPLE = "destinatarios.csv"
+SLOWLY = 4  # messages per second: of 2,000 there is something to watch for some minutes
+# How often the timers' commands run here; in production a systemd timer runs them every two minutes.
 TIMER_SECONDS = 5
+TIMERS = ("process_bulk_scheduled", "process_reports_pending")
 
 
 def main() -> int:
@@ -46,6 +50,7 @@ def main() -> int:
         agree = agree and _report_agrees(environment, sandbox)
         if check or not agree:
             return 0 if agree else 1
+        _leave_something_to_do(folder, environment, sandbox["template_ids"][0])
         _serve(environment, sandbox, password)
     return 0
 
@@ -79,6 +84,7 @@ def _sandbox(folder: Path, port: int) -> Iterator[dict[str, Any]]:
             "40",
             "--latency-spread-ms",
             "20",
+            *("--quota-hourly", "10000", "--quota-daily", "50000", "--quota-monthly", "1000000"),
         ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -126,24 +132,30 @@ def _set_up(environment: dict[str, str]) -> str:
 
 
 def _send_sample(folder: Path, environment: dict[str, str], template: str) -> int:
-    sample = folder / "destinatarios.csv"
-    write_sample(sample)
+    write_sample(folder / SAMPLE)
     _say("checking a sample file of 2,000 recipients, bad rows among them")
-    order = (
-        "bulk",
-        "create",
-        "--template",
-        template,
-        "--recipients",
-        str(sample),
-        "--name",
-        "Aviso de pago, diciembre",
-    )
-    _manage(environment, *order, "--sender", "cobranzas@example.com")
+    _create(folder, environment, template, "Aviso de pago, diciembre")
     bulk_send = 1
     _say("sending its valid rows")
     _manage(environment, "bulk", "start", str(bulk_send), "--accept-rejects", "--drain")
     return bulk_send
+
+
+def _create(folder: Path, environment: dict[str, str], template: str, name: str, *more: str) -> None:
+    order = ("bulk", "create", "--template", template, "--recipients", str(folder / SAMPLE), "--name", name)
+    _manage(environment, *order, "--sender", "cobranzas@example.com", *more, quiet=True)
+
+
+def _leave_something_to_do(folder: Path, environment: dict[str, str], template: str) -> None:
+    """For the start page: one bulk send on its way, one with an hour to come, one that waits for a decision."""
+    _say("leaving three more bulk sends: on its way, scheduled, to be decided about")
+    zone = ZoneInfo(environment.get("TIME_ZONE", "America/Guayaquil"))
+    tomorrow = (datetime.now(zone) + timedelta(days=1)).replace(hour=9, minute=0, second=0, microsecond=0)
+    _create(folder, environment, template, "Recordatorio, diciembre", "--accept-rejects", "--rate", str(SLOWLY))
+    _manage(environment, "bulk", "start", "2", quiet=True)
+    at = ("--schedule-at", tomorrow.isoformat())
+    _create(folder, environment, template, "Último aviso, diciembre", "--accept-rejects", *at)
+    _create(folder, environment, template, "Saludo de fin de año")
 
 
 def _ledger_and_sandbox_agree(
@@ -189,17 +201,27 @@ def _serve(environment: dict[str, str], sandbox: dict[str, Any], password: str) 
     )
     _say(f"console: http://127.0.0.1:{port}/admin/   user: {OPERATOR}   password: {password}")
     _say(f"inbox:   {sandbox['inbox']}   (Ctrl-C ends all of it)")
+    timers: dict[str, subprocess.Popen[bytes]] = {}
     try:
         while console.poll() is None:
-            _manage(environment, "process_bulk_scheduled", quiet=True)
-            _manage(environment, "process_reports_pending", quiet=True)
+            # Each by itself: one sends for minutes, and a report need not wait for that.
+            for command in TIMERS:
+                if command not in timers or timers[command].poll() is not None:
+                    timers[command] = _started(environment, command)
             time.sleep(TIMER_SECONDS)
         _say("the console could not be served")
     except KeyboardInterrupt:
         _say("bye")
     finally:
-        console.terminate()
-        console.wait(timeout=10)
+        for process in (console, *timers.values()):
+            process.terminate()
+            process.wait(timeout=10)
+
+
+def _started(environment: dict[str, str], command: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "manage.py", command], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
+    )
 
 
 def _manage(environment: dict[str, str], *arguments: str, quiet: bool = False) -> None:
