@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import F, Q, Sum
 from django.db.models.functions import Now
 
-from relay import reasons
+from relay import reasons, tallies
 from relay.dialects import database_now
 from relay.models import BulkSend, Lease, Quota, Recipient
 from relay_client import Limits
@@ -128,7 +128,7 @@ def reserved_before(bulk_send_id: int) -> int:
     ids = list(earlier.exclude(pk=bulk_send_id).values_list("pk", flat=True))
     if not ids:
         return 0
-    return Recipient.objects.filter(bulk_send__in=ids, state__in=[State.PENDING, State.SENDING]).count()
+    return sum(counts[State.PENDING] + counts[State.SENDING] for counts in tallies.counts_of(ids).values())
 
 
 @dataclass(frozen=True, slots=True)

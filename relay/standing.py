@@ -64,7 +64,7 @@ def write_results(bulk_send: BulkSend, target: Path) -> int:
         with open(handle, "w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(RESULT_COLUMNS)
-            for row in _results(bulk_send):
+            for row in results(bulk_send):
                 writer.writerow(row)
                 written += 1
         partial.replace(target)
@@ -73,7 +73,7 @@ def write_results(bulk_send: BulkSend, target: Path) -> int:
     return written
 
 
-def _results(bulk_send: BulkSend) -> Iterator[tuple[object, ...]]:
+def results(bulk_send: BulkSend) -> Iterator[tuple[object, ...]]:
     recipients = bulk_send.recipients.order_by("row").values_list(*RESULT_COLUMNS)
     for row, email, state, reason, message_id, delivery, attempts, accepted_at in recipients.iterator():
         yield (

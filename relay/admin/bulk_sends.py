@@ -23,16 +23,14 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_GET
 
-from relay import activity, approving, reasons, tallies
+from relay import activity, approving, tallies
 from relay.activity import What
 from relay.admin import bulk_send_parts, decisions, discarding, polling, words
+from relay.admin.bulk_send_page import WatchPages, fact, page_of
 from relay.admin.confirming import Question, ask
 from relay.admin.decisions import DECISIONS, Offer, actor_of
 from relay.admin.downloads import as_download
-from relay.admin.findings import findings_of, recipients_of
-from relay.admin.forecast import forecast_lines
-from relay.admin.recipients import FOR_A_PERSON
-from relay.admin.reviewing import ReviewPages, is_to_decide
+from relay.admin.reviewing import ReviewPages
 from relay.admin.scheduling import SchedulePages
 from relay.admin.unfolded import (
     ActionVariant,
@@ -44,10 +42,9 @@ from relay.admin.unfolded import (
     display,
 )
 from relay.explained import Explained
-from relay.models import Approval, BulkSend, Decision, Recipient
+from relay.models import Approval, BulkSend, Recipient
 from relay.orders import window_of
 from relay.previewing import sender_of
-from relay.standing import standing
 
 State = Recipient.State
 Status = BulkSend.Status
@@ -77,10 +74,6 @@ def _part_column(name: str, description: Any, ordering: str | None = None) -> An
     return display(description=description, ordering=ordering)(column)
 
 
-def _is_offered(button: str, bulk_send: BulkSend) -> bool:
-    return DECISIONS[button].is_offered(bulk_send) if button in DECISIONS else bulk_send.status == Status.DRAFT
-
-
 def _decision_button(decision: Offer, variant: ActionVariant = ActionVariant.DEFAULT) -> Any:
     """The method of BulkSendAdmin behind one button."""
 
@@ -99,24 +92,11 @@ def _decision_button(decision: Offer, variant: ActionVariant = ActionVariant.DEF
     )(method)
 
 
-class DecisionInline(LookingOnly, TabularInline[Decision, BulkSend]):
-    model = Decision
-    verbose_name_plural = _("decisions of people")
-    fields: ClassVar[Any] = ["made", "actor", "what", "details_shown"]
-    readonly_fields = fields
-    extra = 0
+def _fact_field(name: str, description: Any) -> Any:
+    def field(self: "BulkSendAdmin", bulk_send: BulkSend) -> SafeString:
+        return fact(bulk_send, name)
 
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # They are part of what is known about a bulk send: no right of their own.
-        return request.user.has_perm("relay.view_bulksend") or request.user.has_perm("relay.change_bulksend")
-
-    @display(description=_("made"))
-    def made(self, decision: Decision) -> str | None:
-        return words.moment(decision.made_at)
-
-    @display(description=_("details"))
-    def details_shown(self, decision: Decision) -> str:
-        return words.decision_details(decision)
+    return display(description=description)(field)
 
 
 class ApprovalInline(LookingOnly, TabularInline[Approval, BulkSend]):
@@ -167,7 +147,8 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
     actions = ["process_selected"]
     actions_detail: ClassVar[Any] = [*DECISIONS, "discard"]
     change_form_before_template = "relay/admin/bulk_send.html"
-    inlines = [ApprovalInline, DecisionInline]
+    inlines = [ApprovalInline]
+    change_form_after_template = "relay/watching/decisions.html"
     fieldsets: ClassVar[Any] = [
         (
             _("Message"),
@@ -194,7 +175,7 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
     readonly_fields: ClassVar[Any] = [name for _title, options in fieldsets for name in options["fields"]]
 
     class Media:
-        css: ClassVar = {"all": [polling.STYLE, "relay/bulk_sends.css", "relay/preparing.css"]}
+        css: ClassVar = {"all": [polling.STYLE, "relay/bulk_sends.css", "relay/preparing.css", "relay/watching.css"]}
         js: ClassVar = [polling.SCRIPT]
 
     # --- who may do what ------------------------------------------------------------------------------------
@@ -224,6 +205,7 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
         return [
             path("progress/", list_progress, name="relay_bulksend_list_progress"),
             path("<int:object_id>/rejects/", rejects, name="relay_bulksend_rejects"),
+            *WatchPages(self).urls(),
             *ReviewPages(self).urls(),
             *SchedulePages(self).urls(),
             *super().get_urls(),
@@ -250,7 +232,7 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
         bulk_send = self.get_object(request, unquote(object_id))
         context = dict(extra_context or {})
         if bulk_send is not None and self.has_view_permission(request, bulk_send):
-            context |= _page_of(bulk_send)
+            context |= page_of(bulk_send, request)
         return super().change_view(request, object_id, form_url, context)
 
     def rejects_view(self, request: HttpRequest, object_id: int) -> FileResponse:
@@ -283,12 +265,8 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
     cancel = _decision_button(decisions.CANCEL, ActionVariant.DANGER)
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
-        """Only the buttons that mean something in the state it is in."""
-        offered: list[Any] = super().get_actions_detail(request, object_id)  # type: ignore[misc]
-        bulk_send = self.get_object(request, unquote(str(object_id)))
-        if bulk_send is None:
-            return []
-        return [action for action in offered if _is_offered(action.method.__name__, bulk_send)]
+        """None at the head of the page, which stands still: what may be decided now is part of what moves."""
+        return []
 
     def decide(self, request: HttpRequest, object_id: str, decision: Offer) -> HttpResponse:
         """GET asks, POST does. The rights were checked by the button's `permissions` before."""
@@ -431,22 +409,10 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
         }
         return _("%(count)s messages, of which %(share)s %% may be refused") % told
 
-    @display(description=_("scheduled"))
-    def scheduled_shown(self, bulk_send: BulkSend) -> str | None:
-        when = words.moment(bulk_send.scheduled_at)
-        return f"{when} · {bulk_send.scheduled_by}" if when and bulk_send.scheduled_by else when
-
-    @display(description=_("sending began"))
-    def began(self, bulk_send: BulkSend) -> str | None:
-        return words.moment(bulk_send.processing_started_at)
-
-    @display(description=_("resumes"))
-    def resumes(self, bulk_send: BulkSend) -> str | None:
-        return words.moment(bulk_send.resume_at)
-
-    @display(description=_("finished"))
-    def finished(self, bulk_send: BulkSend) -> str | None:
-        return words.moment(bulk_send.finished_at)
+    scheduled_shown = _fact_field("scheduled", _("scheduled"))
+    began = _fact_field("began", _("sending began"))
+    resumes = _fact_field("resumes", _("resumes"))
+    finished = _fact_field("finished", _("finished"))
 
 
 def _poll_of_list(bulk_sends: Sequence[BulkSend]) -> dict[str, Any]:
@@ -461,56 +427,3 @@ def _poll_of_list(bulk_sends: Sequence[BulkSend]) -> dict[str, Any]:
 
 def _page_address(bulk_send: BulkSend) -> str:
     return reverse("admin:relay_bulksend_change", args=[bulk_send.pk])
-
-
-def _page_of(bulk_send: BulkSend) -> dict[str, Any]:
-    """What stands above the fields: where it stands now, and what the validation found."""
-    now = standing(bulk_send)
-    return {
-        "standing": now,
-        "note": _note(bulk_send, now),
-        "status_colour": words.STATUS_COLOURS.get(bulk_send.status, "default"),
-        "resumes": words.moment(bulk_send.resume_at),
-        "tiles": [
-            {
-                "state": state,
-                "label": words.COUNT_NAMES[state],
-                "count": words.number(now[state]),
-                "some": bool(now[state]),
-                "url": f"{recipients_of(bulk_send)}&state={state}",
-            }
-            for state in State.values
-        ],
-        "forecast": forecast_lines(now),
-        "for_a_person": _for_a_person(bulk_send, now),
-        "rows": words.number(bulk_send.total),
-        "recipients_url": recipients_of(bulk_send),
-        **findings_of(bulk_send),
-        "review_url": reverse("admin:relay_bulksend_review", args=[bulk_send.pk]) if is_to_decide(bulk_send) else "",
-    }
-
-
-def _note(bulk_send: BulkSend, now: dict[str, Any]) -> str:
-    """What the status alone does not say."""
-    if approving.waits(bulk_send) and bulk_send.reason != reasons.APPROVAL:
-        return _waits_for_approval(bulk_send)
-    if bulk_send.status == Status.SETTLING:
-        told = {"count": words.number(now[State.UNKNOWN])}
-        return _("Unknown: %(count)s. It is done when the relay's log has told what became of them.") % told
-    if bulk_send.status == Status.SENDING and not now["rate_per_second"] and not now[State.SENDING]:
-        return str(_("It waits for a sending process: a worker, or the next run of the scheduler."))
-    return ""
-
-
-def _waits_for_approval(bulk_send: BulkSend) -> str:
-    last = approving.last_verdict(bulk_send)
-    if last is not None and last.verdict == approving.Verdict.REJECTED:
-        return _("%(who)s refused to approve it: %(note)s") % {"who": last.actor, "note": last.note}
-    return str(_("It waits for the approval of a second person."))
-
-
-def _for_a_person(bulk_send: BulkSend, now: dict[str, Any]) -> dict[str, str] | None:
-    """The unknown recipients that the relay's log will tell nothing more about."""
-    waiting = now["unknown_for_a_person"]
-    url = f"{recipients_of(bulk_send)}&state={FOR_A_PERSON}"
-    return {"count": words.number(waiting), "url": url} if waiting else None

@@ -19,7 +19,7 @@ from relay import quotas, reasons, tallies
 from relay.admin import charts, dashboard, words
 from relay.admin.charts import Chart, Series
 from relay.admin.dashboard import MOST_NAMED, Asked, Figure, Need, Section, Table, Viewer, may, page_or_none
-from relay.admin.recipients import FOR_A_PERSON
+from relay.finding import FOR_A_PERSON
 from relay.models import BulkSend, Lease, Quota, Recipient, Sender
 
 State = Recipient.State

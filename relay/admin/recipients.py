@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from relay import reasons, settlement
-from relay.admin import words
+from relay.admin import recipient_search, words
 from relay.admin.confirming import Question, ask
 from relay.admin.decisions import actor_of
 from relay.admin.forms import SettleForm
@@ -30,11 +30,13 @@ from relay.admin.unfolded import (
     detail_action,
     display,
 )
+from relay.finding import FOR_A_PERSON
 from relay.models import Attempt, BulkSend, Recipient, Settlement
 
 # What a list of recipients needs of their bulk send is its name, not its template.
 HEAVY_COLUMNS_OF_BULK_SEND = ("template_html", "template_subject", "columns", "variable_map", "findings")
 BULK_SENDS_OFFERED = 30
+DIGITS = 18  # longer numbers no column holds
 
 
 class BulkSendFilter(admin.SimpleListFilter):
@@ -42,54 +44,13 @@ class BulkSendFilter(admin.SimpleListFilter):
     parameter_name = "bulk_send"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """The latest, and the one that is chosen, however old."""
+        """The latest; older ones lead here from their own page."""
         names = BulkSend.objects.order_by("-pk").values_list("pk", "name")
-        offered = list(names[:BULK_SENDS_OFFERED])
-        chosen = request.GET.get(self.parameter_name, "")
-        if chosen.isdecimal() and int(chosen) not in dict(offered):
-            offered += list(names.filter(pk=int(chosen)))
-        return [(str(pk), f"{pk} · {name}") for pk, name in offered]
+        return [(str(pk), f"{pk} · {name}") for pk, name in names[:BULK_SENDS_OFFERED]]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Recipient]) -> QuerySet[Recipient]:
-        value = self.value() or ""
-        return queryset.filter(bulk_send_id=int(value)) if value.isdecimal() else queryset
-
-
-# A choice of the filter by state: unknown, and the relay's log is asked no more.
-FOR_A_PERSON = "for_a_person"
-
-
-class StateFilter(admin.SimpleListFilter):
-    title = _("state")
-    parameter_name = "state"
-    # A bulk send is done only when none of its recipients is in one of these.
-    OPEN = frozenset({Recipient.State.PENDING, Recipient.State.SENDING, Recipient.State.UNKNOWN})
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [*Recipient.State.choices, (FOR_A_PERSON, _("Unknown, waiting for a person"))]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Recipient]) -> QuerySet[Recipient]:
-        state = self.value()
-        if not state:
-            return queryset
-        if state == FOR_A_PERSON:
-            state, queryset = Recipient.State.UNKNOWN, queryset.filter(look_at=None)
-        if state in self.OPEN:
-            # No index knows the state: years of finished bulk sends need not be read for the few that are open.
-            not_done = BulkSend.objects.exclude(status=BulkSend.Status.DONE).order_by().values("pk")
-            queryset = queryset.filter(bulk_send__in=not_done)
-        return queryset.filter(state=state)
-
-
-class ReasonFilter(admin.SimpleListFilter):
-    title = _("reason")
-    parameter_name = "reason"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return list(reasons.NAMES.items())
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Recipient]) -> QuerySet[Recipient]:
-        return queryset.filter(reason=self.value()) if self.value() else queryset
+        """What is chosen has a page of its own (`RecipientAdmin.changelist_view`)."""
+        return queryset
 
 
 class AttemptInline(LookingOnly, TabularInline[Attempt, Recipient]):
@@ -212,7 +173,7 @@ def _answer_button(answer: Answer) -> Any:
 @admin.register(Recipient)
 class RecipientAdmin(MillionsOfRows, LookingOnly, ModelAdmin[Recipient]):
     list_display = ["email", "row", "state_label", "reason_text", "attempts", "accepted", "bulk_send_name"]
-    list_filter = [BulkSendFilter, StateFilter, ReasonFilter]
+    list_filter = [BulkSendFilter]
     list_select_related = ["bulk_send"]
     search_fields = ["email"]  # switches the search on; get_search_results decides what it does
     search_help_text = _("Beginning of the address, or row number")
@@ -295,13 +256,21 @@ class RecipientAdmin(MillionsOfRows, LookingOnly, ModelAdmin[Recipient]):
         heavy = [f"bulk_send__{name}" for name in HEAVY_COLUMNS_OF_BULK_SEND]
         return super().get_queryset(request).select_related("bulk_send").defer(*heavy)
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Of one bulk send it is a page of its own: no index knows a state, a reason or a value."""
+        chosen = request.GET.get(BulkSendFilter.parameter_name, "")
+        if chosen.isdecimal() and len(chosen) <= DIGITS:
+            return recipient_search.search(self, request, int(chosen))
+        if request.GET.get("state") == FOR_A_PERSON:
+            return recipient_search.choose(self, request)
+        if {"state", "reason"} & request.GET.keys():
+            self.message_user(request, _("Choose a bulk send to look by state or reason."), messages.WARNING)
+            return HttpResponseRedirect(reverse(recipient_search.LIST))
+        return super().changelist_view(request, extra_context)
+
     def get_ordering(self, request: HttpRequest) -> Any:
         """An order that an index already has, for each way of asking."""
-        if request.GET.get("q", "").strip():
-            return [Lower("email"), "-id"]
-        if request.GET.get(BulkSendFilter.parameter_name):
-            return ["bulk_send_id", "row"]
-        return ["-id"]
+        return [Lower("email"), "-id"] if request.GET.get("q", "").strip() else ["-id"]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Recipient], search_term: str

@@ -279,10 +279,11 @@ def test_recipients_are_filtered_by_bulk_send_state_and_reason(lucia: Client) ->
     assert "otra@example.com" not in page(lucia, f"{RECIPIENTS}?bulk_send={ours.pk}")
     refused = page(lucia, f"{RECIPIENTS}?bulk_send={ours.pk}&state=refused")
     assert "El relay lo rechazó (400.1)." in refused
-    assert "1 destinatario" in refused
-    assert "otra@example.com" in page(lucia, f"{RECIPIENTS}?reason=invalid_address")
-    assert "otra@example.com" in page(lucia, f"{RECIPIENTS}?state=excluded")
-    assert "1 destinatario" in page(lucia, f"{RECIPIENTS}?state=unknown")
+    assert refused.count("/change/") == 2  # its page, and one recipient
+    assert "otra@example.com" in page(lucia, f"{RECIPIENTS}?bulk_send={other.pk}&reason=invalid_address")
+    assert "otra@example.com" not in page(lucia, f"{RECIPIENTS}?bulk_send={ours.pk}&reason=invalid_address")
+    # Of all bulk sends together no index finds a state.
+    assert lucia.get(f"{RECIPIENTS}?state=excluded").headers["Location"] == RECIPIENTS
     assert "otra@example.com" in page(lucia, f"{RECIPIENTS}?bulk_send=nonsense")  # a stranger's link, no error
 
 
@@ -370,7 +371,8 @@ def test_the_list_of_a_bulk_send_is_read_in_the_order_of_an_index(lucia: Client)
     ordered = [query["sql"] for query in captured if "ORDER BY" in query["sql"] and "relay_recipient" in query["sql"]]
     # A unique constraint: nothing has to be added to make the order total.
     order = ordered[-1].partition("ORDER BY ")[2]
-    assert order == '"relay_recipient"."bulk_send_id" ASC, "relay_recipient"."row" ASC'
+    assert order.startswith('"relay_recipient"."row" ASC LIMIT')
+    assert f'"relay_recipient"."bulk_send_id" = {sent.pk}' in ordered[-1]
 
 
 def test_the_count_stops(lucia: Client, monkeypatch: pytest.MonkeyPatch) -> None:

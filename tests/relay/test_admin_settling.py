@@ -133,7 +133,7 @@ def test_those_that_wait_for_a_person_are_found_and_counted(operator: Client, un
     asked_again = recipient(unknown.bulk_send, 3, State.UNKNOWN)
     Recipient.objects.filter(pk=asked_again.pk).update(look_at=timezone.now())
     recipient(unknown.bulk_send, 4, State.ACCEPTED)
-    listed = operator.get(f"{RECIPIENTS}?state=for_a_person").content.decode()
+    listed = operator.get(f"{RECIPIENTS}?state=for_a_person", follow=True).content.decode()
     assert unknown.email in listed
     assert asked_again.email not in listed
     assert "persona4@example.com" not in listed
