@@ -53,7 +53,7 @@ FACTS: dict[str, Callable[[BulkSend], str | None]] = {
 
 
 def page_of(bulk_send: BulkSend, request: HttpRequest) -> dict[str, Any]:
-    """For `relay/admin/bulk_send.html` and `relay/watching/decisions.html`."""
+    """For `relay/admin/bulk_send.html`."""
     now = watch(bulk_send)
     named = _parts(bulk_send, request, now)
     return {

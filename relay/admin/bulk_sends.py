@@ -148,7 +148,6 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
     actions_detail: ClassVar[Any] = [*DECISIONS, "discard"]
     change_form_before_template = "relay/admin/bulk_send.html"
     inlines = [ApprovalInline]
-    change_form_after_template = "relay/watching/decisions.html"
     fieldsets: ClassVar[Any] = [
         (
             _("Message"),

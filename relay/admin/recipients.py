@@ -1,5 +1,6 @@
 """The ledger, one row per recipient: to search and to read, and to say what became of an unknown one."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -117,6 +118,34 @@ class SettlementInline(LookingOnly, TabularInline[Settlement, Recipient]):
 
 
 @dataclass(frozen=True, slots=True)
+class Section:
+    """Something more about a recipient that another app knows: shown above what the ledger has."""
+
+    title: str
+    content: SafeString
+
+
+# Apps that know more add themselves (`relay` imports none of them); None: nothing to say about this one.
+more_about: list[Callable[[Recipient], Section | None]] = []
+
+
+def sections_about(recipient: Recipient) -> list[Section]:
+    return [section for about in more_about if (section := about(recipient)) is not None]
+
+
+def _mail(request: HttpRequest, recipient: Recipient) -> dict[str, Any]:
+    """The frame with its mail, for who may see its bulk send; nothing for rows that never had one."""
+    if not request.user.has_perm("relay.view_bulksend"):
+        return {}
+    row = [recipient.bulk_send_id, recipient.row]
+    return {
+        "mail_url": reverse("admin:relay_bulksend_preview_mail", args=row),
+        "preview_url": reverse("admin:relay_bulksend_preview", args=row),
+        "has_left": recipient.attempts > 0,
+    }
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a person may say of an unknown recipient."""
 
@@ -180,6 +209,7 @@ class RecipientAdmin(MillionsOfRows, LookingOnly, ModelAdmin[Recipient]):
     records_itself = True
     inlines = [AttemptInline, SettlementInline]
     actions_detail = list(ANSWERS)
+    change_form_before_template = "relay/watching/recipient.html"
     fieldsets = [
         (None, {"fields": ["bulk_send_link", "row", "email", "state_shown", "reason_text"]}),
         (_("What the relay said"), {"fields": ["message_id", "delivery", "accepted", "attempts"]}),
@@ -205,6 +235,9 @@ class RecipientAdmin(MillionsOfRows, LookingOnly, ModelAdmin[Recipient]):
         "look_at_text",
         "variables_shown",
     ]
+
+    class Media:
+        css: ClassVar[Any] = {"all": ["relay/watching.css"]}
 
     # --- what a person says of an unknown one ---------------------------------------------------------------
 
@@ -267,6 +300,15 @@ class RecipientAdmin(MillionsOfRows, LookingOnly, ModelAdmin[Recipient]):
             self.message_user(request, _("Choose a bulk send to look by state or reason."), messages.WARNING)
             return HttpResponseRedirect(reverse(recipient_search.LIST))
         return super().changelist_view(request, extra_context)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = dict(extra_context or {})
+        recipient = self.get_object(request, unquote(object_id))
+        if recipient is not None and self.has_view_permission(request, recipient):
+            context |= {"sections": sections_about(recipient), **_mail(request, recipient)}
+        return super().change_view(request, object_id, form_url, context)
 
     def get_ordering(self, request: HttpRequest) -> Any:
         """An order that an index already has, for each way of asking."""

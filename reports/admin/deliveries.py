@@ -16,7 +16,7 @@ from relay.admin.advice import Advice, WithAdvice
 from relay.admin.dashboard import may
 from relay.admin.searching import MillionsOfRows
 from relay.admin.unfolded import LookingOnly, ModelAdmin, coloured, display
-from reports.admin.words import STATUS_COLOURS, day
+from reports.admin.words import STATUS_COLOURS, day, status
 from reports.models import Delivery
 
 
@@ -88,11 +88,11 @@ class DeliveryAdmin(WithAdvice, MillionsOfRows, LookingOnly, ModelAdmin[Delivery
 
     @display(description=_("status"), label=STATUS_COLOURS)
     def status_label(self, delivery: Delivery) -> tuple[str, str]:
-        return delivery.status, _status(delivery)
+        return delivery.status, status(delivery)
 
     @display(description=_("status"))
     def status_shown(self, delivery: Delivery) -> str:
-        return coloured(delivery.status, _status(delivery), STATUS_COLOURS)
+        return coloured(delivery.status, status(delivery), STATUS_COLOURS)
 
     @display(description=_("sent on"))
     def sent(self, delivery: Delivery) -> SafeString:
@@ -109,8 +109,3 @@ class DeliveryAdmin(WithAdvice, MillionsOfRows, LookingOnly, ModelAdmin[Delivery
     @display(description=_("further columns"))
     def extra_shown(self, delivery: Delivery) -> str:
         return render_to_string("relay/admin/variables.html", {"variables": delivery.extra})
-
-
-def _status(delivery: Delivery) -> str:
-    """A word of the relay that we do not know stays as it is."""
-    return str(dict(Delivery.Status.choices).get(delivery.status, delivery.status))

@@ -28,6 +28,11 @@ STATUS_COLOURS: Mapping[str, str] = {
 }
 
 
+def status(delivery: Delivery) -> str:
+    """A word of the relay that we do not know stays as it is."""
+    return str(dict(Delivery.Status.choices).get(delivery.status, delivery.status))
+
+
 def day(value: date) -> str:
     return formats.date_format(value, "SHORT_DATE_FORMAT")
 
