@@ -159,9 +159,8 @@ def fetch(template_id: str) -> MailTemplate:
 
 
 def mark_gone(template_id: str) -> None:
-    """Whatever was still being saved of it has come to nothing."""
-    still_there = MailTemplate.objects.there().filter(template_id=template_id)
-    still_there.update(gone_at=timezone.now(), saved=MailTemplate.Saved.WHOLE, wanted=None)
+    """What was still being saved of it stays: whoever wrote it may create it again."""
+    MailTemplate.objects.there().filter(template_id=template_id).update(gone_at=timezone.now())
 
 
 def keep(reading: Reading) -> MailTemplate:

@@ -96,6 +96,7 @@ class MailTemplateAdmin(ModelAdmin[MailTemplate]):
             named("check/", self.check_view, "check"),
             named("<int:object_id>/preview/", self.preview_view, "preview"),
             named("<int:object_id>/difference/", self.difference_view, "difference"),
+            named("<int:object_id>/fetch/", self.fetch_view, "fetch"),
             named("<int:object_id>/finish/", self.finish_view, "finish"),
             named("<int:object_id>/discard/", self.discard_view, "discard"),
             *super().get_urls(),
@@ -192,7 +193,7 @@ class MailTemplateAdmin(ModelAdmin[MailTemplate]):
             "values": template_frames.fields_of(form, template),
             "rows_from": self._rows_from(request, template),
             "last_sent": template and template_previews.last_sent(template.template_id),
-            "open": template and template.saved != MailTemplate.Saved.WHOLE,
+            "open": template and not gone and template.saved != MailTemplate.Saved.WHOLE,
             "changed": template and words.moment(template.changed_at),
             "fetched": template and words.moment(template.fetched_at),
             "may_delete": template is not None and not gone and self.has_delete_permission(request),
@@ -236,6 +237,17 @@ class MailTemplateAdmin(ModelAdmin[MailTemplate]):
             level = messages.SUCCESS if found.complete else messages.WARNING
             self.message_user(request, _refreshed_sentence(found), level)
         return HttpResponseRedirect(reverse(LIST))
+
+    @method_decorator(require_POST)
+    def fetch_view(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        template = self._viewed(request, object_id)
+        try:
+            mail_templates.fetch(template.template_id)
+        except Explained as problem:
+            self.message_user(request, str(problem), messages.ERROR)
+        else:
+            self.message_user(request, _("This is what the relay has now."), messages.SUCCESS)
+        return HttpResponseRedirect(_page_address(template))
 
     @method_decorator(require_POST)
     def finish_view(self, request: HttpRequest, object_id: int) -> HttpResponse:
@@ -329,8 +341,8 @@ class MailTemplateAdmin(ModelAdmin[MailTemplate]):
     def thumbnail(self, template: MailTemplate) -> SafeString:
         # Loaded when it comes into view; the picture of a mail, not a part of the page that one could enter.
         return format_html(
-            '<span class="mail-templates-thumbnail"><iframe sandbox src="{}" title="{}" loading="lazy" tabindex="-1">'
-            "</iframe></span>",
+            '<span class="mail-templates-thumbnail" inert><iframe sandbox src="{}" title="{}" loading="lazy"></iframe>'
+            "</span>",
             reverse("admin:relay_mailtemplate_preview", args=[template.pk]),
             _now("Preview of %(name)s") % {"name": template.name},
         )

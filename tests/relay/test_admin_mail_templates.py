@@ -238,6 +238,28 @@ def test_a_template_that_is_gone_keeps_the_text_and_can_be_created_again(
     assert "mi texto" in shown
 
 
+def test_a_text_that_was_half_saved_outlives_its_template(writer: Client, at_relay: TemplatesAtRelay) -> None:
+    template = fetch(at_relay.make())
+    at_relay.sandbox.faults(templates={"body": "400"})
+    writer.post(address(template), opened(writer, template) | {"name": "Otra", "html": "<p>mi texto</p>"})
+    at_relay.sandbox.faults()
+    at_relay.delete(template.template_id)
+    assert "deleted there" in said(writer.post(address(template, "finish")))[-1]
+    again = opened(writer, template)
+    assert again["html"] == "<p>mi texto</p>"
+    writer.post(ADD, again)
+    assert at_relay.names() == ["Otra"]
+
+
+def test_one_template_is_read_again(onlooker: Client, at_relay: TemplatesAtRelay) -> None:
+    template = fetch(at_relay.make())
+    at_relay.write(template.template_id, "<p>de otra persona</p>")
+    assert said(onlooker.post(address(template, "fetch"))) == ["This is what the relay has now."]
+    assert "de otra persona" in page(onlooker, address(template))
+    at_relay.delete(template.template_id)
+    assert "deleted there" in said(onlooker.post(address(template, "fetch")))[-1]
+
+
 def test_an_unreachable_relay_keeps_the_text(writer: Client, at_relay: TemplatesAtRelay, settings: Any) -> None:
     template = fetch(at_relay.make())
     settings.DOPPLER_RELAY_BASE_URL = "http://127.0.0.1:9/"
@@ -416,6 +438,7 @@ def test_who_may_not_look_sees_nothing(client: Client) -> None:
     looks = [LIST, ADD, *(address(template, what) for what in ("change", "preview", "difference", "delete"))]
     for url in looks:
         assert client.get(url).status_code == 403, url
+    assert client.post(address(template, "fetch")).status_code == 403
     for what in ("try", "check", "refresh"):
         assert client.post(f"{LIST}{what}/", WRITTEN).status_code == 403, what
     assert LIST not in page(client, "/admin/")
