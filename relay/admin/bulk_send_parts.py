@@ -88,6 +88,6 @@ def _count(bulk_send: BulkSend, counts: Counts, state: str) -> SafeString:
 def _scheduled(bulk_send: BulkSend) -> SafeString:
     hour = words.moment(bulk_send.scheduled_at) or "—"
     if bulk_send.resume_at is None:
-        return format_html('<span class="relay-hour">{}</span>', hour)
+        return format_html("{}", hour)
     goes_on = _("goes on at %(hour)s") % {"hour": words.moment(bulk_send.resume_at)}
-    return format_html('<span class="relay-hour">{}</span><span class="relay-under">{}</span>', hour, goes_on)
+    return format_html('{}<span class="relay-under">{}</span>', hour, goes_on)

@@ -127,14 +127,13 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
     list_display = [
         "identity",
         "status_part",
+        "scheduled",
         "progress_part",
         "accepted",
         "refused",
         "unknown",
         "pending",
         "excluded",
-        "scheduled",
-        "created",
     ]
     records_itself = True
     list_filter = ["status"]
@@ -341,7 +340,7 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
     excluded = _part_column(State.EXCLUDED, _("excluded"))
     scheduled = _part_column("scheduled", _("scheduled"), ordering="scheduled_at")
 
-    @display(description=_("created"), ordering="created_at")
+    @display(description=_("created"))
     def created(self, bulk_send: BulkSend) -> str | None:
         return words.moment(bulk_send.created_at)
 
