@@ -85,7 +85,7 @@ def _connect(environment: dict[str, str]) -> Connection:
 
 def _prepare(connection: Connection) -> None:
     say(f"{FINISHED:,} rows of finished bulk sends")
-    for table in ("relay_recipient", "relay_attempt", "relay_lease", "relay_bulksend"):
+    for table in ("relay_recipient", "relay_attempt", "relay_lease", "relay_bulksend", "relay_tally"):
         connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
     for _ in range(4):
         _finished_rows(connection, _new_bulk_send(connection, FINISHED // 4), FINISHED // 4)

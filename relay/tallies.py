@@ -145,11 +145,11 @@ def compact() -> int:
     """
     now = database_now()
     this_minute = now.replace(second=0, microsecond=0)
-    an_hour = (now - timedelta(minutes=MINUTES_KEPT)).replace(minute=0, second=0, microsecond=0)
+    kept = (now - timedelta(minutes=MINUTES_KEPT)).replace(minute=0, second=0, microsecond=0)
     ended = BulkSend.objects.filter(status__in=[BulkSend.Status.DONE, BulkSend.Status.CANCELLED]).values("pk")
     return (
         _fold(Q(span=Span.CHANGE, at__lt=this_minute), Span.MINUTE, _begin_of_minute)
-        + _fold(Q(span=Span.MINUTE, at__lt=an_hour), Span.HOUR, _begin_of_hour)
+        + _fold(Q(span=Span.MINUTE, at__lt=kept), Span.HOUR, _begin_of_hour)
         + _fold(Q(span=Span.HOUR, at__lt=now - HOURS_KEPT, bulk_send__in=ended), Span.DAY, _begin_of_day)
     )
 
