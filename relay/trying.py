@@ -106,6 +106,7 @@ def _put_on_record(recipient: Recipient, email: str, to: User, composed: Compose
             started_at=now,
             from_email=composed.from_email,
             subject=composed.subject[:1000],
+            rendered_here=not composed.template_id,
         )
 
 

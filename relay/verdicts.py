@@ -15,7 +15,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection, transaction
-from django.db.models import Case, F, OuterRef, Subquery, When
+from django.db.models import Case, OuterRef, Subquery, When
 from django.db.models.functions import Lower, Now
 
 from relay import activity, dialects, reasons, stages
@@ -236,15 +236,11 @@ def _tests(addresses: Collection[str]) -> Iterable[tuple[str, Candidate, frozens
     """
     outcomes = TestSend.Outcome
     tests = TestSend.objects.annotate(address=Lower("email")).filter(address__in=addresses)
-    for test in (
-        tests.exclude(outcome__in=[outcomes.REFUSED, outcomes.NOT_SENT])
-        .annotate(own_subject=F("bulk_send__subject"))
-        .order_by("pk")
-    ):
+    for test in tests.exclude(outcome__in=[outcomes.REFUSED, outcomes.NOT_SENT]).order_by("pk"):
         ended_at = test.ended_at or test.started_at
         if test.outcome != outcomes.ACCEPTED:
             ended_at += TEST_MAY_COME_LATE
-        subject = test.subject if test.own_subject else None
+        subject = test.subject if test.rendered_here else None
         candidate = Candidate(test.pk, test.started_at, ended_at, test.from_email, subject)
         yield test.address, candidate, frozenset(map(link_key, test.delivery.split()))
 

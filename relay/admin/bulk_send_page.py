@@ -29,7 +29,7 @@ from relay.admin.findings import findings_of, recipients_of
 from relay.admin.forecast import forecast_lines
 from relay.admin.limits import limit_sentence
 from relay.admin.minutes_chart import chart
-from relay.admin.reviewing import is_to_decide
+from relay.admin.reviewing import steps_offered
 from relay.admin.unfolded import ModelAdmin, Text
 from relay.finding import FOR_A_PERSON
 from relay.models import BulkSend, Decision, Recipient
@@ -65,7 +65,7 @@ def page_of(bulk_send: BulkSend, request: HttpRequest) -> dict[str, Any]:
         "recipients_url": recipients_of(bulk_send) if _may_see_recipients(request) else "",
         "results_url": _results_address(bulk_send, request),
         **findings_of(bulk_send),
-        "review_url": reverse("admin:relay_bulksend_review", args=[bulk_send.pk]) if is_to_decide(bulk_send) else "",
+        "next_steps": steps_offered(bulk_send),
     }
 
 

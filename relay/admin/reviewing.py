@@ -43,6 +43,17 @@ def is_to_decide(bulk_send: BulkSend) -> bool:
     return bulk_send.status in {Status.DRAFT, Status.PENDING}
 
 
+def steps_offered(bulk_send: BulkSend) -> list[dict[str, str]]:
+    """Links on the page of a bulk send that has not begun: to look at it, to decide when."""
+    if not is_to_decide(bulk_send):
+        return []
+    review = {"text": _("Review and schedule"), "url": reverse("admin:relay_bulksend_review", args=[bulk_send.pk])}
+    if bulk_send.status == Status.DRAFT or bulk_send.scheduled_at is None:
+        return [review]
+    when = {"text": _("Reschedule"), "url": reverse("admin:relay_bulksend_when", args=[bulk_send.pk])}
+    return [when, {**review, "text": _("Review")}]
+
+
 def bulk_send_for(admin: ModelAdmin[BulkSend], request: HttpRequest, object_id: int) -> BulkSend:
     """The bulk send, for who may look at it; without the content of its template."""
     bulk_send = get_object_or_404(admin.get_queryset(request), pk=object_id)

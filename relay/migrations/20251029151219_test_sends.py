@@ -32,7 +32,8 @@ class Migration(migrations.Migration):
                 ('delivery', models.TextField(blank=True, verbose_name='delivery')),
                 ('from_email', models.CharField(blank=True, max_length=320, verbose_name='from')),
                 ('subject', models.CharField(blank=True, max_length=1000, verbose_name='subject')),
-                ('bulk_send', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='test_sends', to='relay.bulksend', verbose_name='bulk send')),
+                ('rendered_here', models.BooleanField(default=False)),
+                ('bulk_send', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='test_sends', to='relay.bulksend', verbose_name='bulk send')),
                 ('by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='sent by')),
             ],
             options={

@@ -23,7 +23,10 @@ class TestSend(models.Model):
         UNKNOWN = "unknown", _("Unknown")
         NOT_SENT = "not_sent", _("Did not leave")
 
-    bulk_send = models.ForeignKey(BulkSend, models.PROTECT, related_name="test_sends", verbose_name=_("bulk send"))
+    # None: a draft that was discarded since. What was sent of it stays in the relay's log, and so on record.
+    bulk_send = models.ForeignKey(
+        BulkSend, models.SET_NULL, null=True, related_name="test_sends", verbose_name=_("bulk send")
+    )
     row = models.PositiveIntegerField(_("row"))
     email = models.CharField(_("e-mail"), max_length=320)
     by = models.ForeignKey(
@@ -42,6 +45,8 @@ class TestSend(models.Model):
     delivery = models.TextField(_("delivery"), blank=True)
     from_email = models.CharField(_("from"), max_length=320, blank=True)
     subject = models.CharField(_("subject"), max_length=1000, blank=True)
+    # Else by the relay, whose template may have had another subject by then.
+    rendered_here = models.BooleanField(default=False)
 
     class Meta:
         verbose_name = _("test send")

@@ -456,6 +456,7 @@ def test_of_two_who_confirm_at_once_one_is_told(operator: Client) -> None:
 def test_what_waits_for_its_hour_is_rescheduled(operator: Client) -> None:
     sent = ready()
     confirm(operator, sent, later())
+    assert url(sent, "when") in text(operator, f"/admin/relay/bulksend/{sent.pk}/change/")
     page = text(operator, url(sent, "when"))
     assert 'value="10:30"' in page
     confirm(operator, sent, later(3))

@@ -1,10 +1,13 @@
 """What a person decides about when: one decision for each, on record, and never about something else than was seen."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.utils import timezone
 
 from relay import decisions
@@ -12,6 +15,7 @@ from relay.creating import Refused
 from relay.decisions import Actor, ChangedMeanwhile, Plan, fingerprint
 from relay.models import BulkSend, Decision, SendingWindow, WrongState
 from tests.relay.admin_rows import Status, bulk_send, draft, recipient
+from tests.relay.ledger_acts import ON_POSTGRESQL
 
 pytestmark = pytest.mark.django_db
 MARIA = Actor("maria")
@@ -101,6 +105,30 @@ def test_what_has_begun_is_not_scheduled_any_more() -> None:
     schedule(sent)
     with pytest.raises(WrongState):
         decisions.schedule(sent, MARIA, Plan(tomorrow()), seen=seen)
+
+
+@ON_POSTGRESQL
+@pytest.mark.django_db(transaction=True)
+def test_of_many_at_the_same_moment_one_decides() -> None:
+    sent = accepted_draft()
+    seen = fingerprint(sent)
+    ready = Barrier(4)
+
+    def decide(number: int) -> bool:
+        try:
+            mine = BulkSend.objects.get(pk=sent.pk)
+            ready.wait(20)
+            decisions.schedule(mine, Actor(f"persona{number}"), Plan(tomorrow()), seen=seen)
+        except ChangedMeanwhile:
+            return False
+        else:
+            return True
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as people:
+        assert sorted(people.map(decide, range(4))) == [False, False, False, True]
+    assert Decision.objects.count() == 1
 
 
 @pytest.mark.parametrize(

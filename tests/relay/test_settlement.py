@@ -518,6 +518,13 @@ def test_a_template_that_the_relay_renders_may_have_given_a_test_any_subject(bul
     assert (verdict.verdict, verdict.reason) == ("unknown", reasons.TEST_SEND)
 
 
+def test_a_test_that_was_rendered_here_had_the_subject_that_is_on_record(bulk_send):
+    good, lost, ended_at = last_look(bulk_send)
+    tried(lost, ended_at, "unknown", subject="Otro asunto", rendered_here=True)
+    (verdict,) = look(bulk_send, _Listing(entry(good, good.delivery, ended_at), entry(lost, "/d/row", ended_at)))
+    assert (verdict.verdict, verdict.delivery) == ("accepted", "/d/row")
+
+
 def test_a_test_to_somebody_else_says_nothing_about_the_row(bulk_send):
     good, lost, ended_at = last_look(bulk_send)
     tried(lost, ended_at, "unknown", email="otra@example.com")

@@ -112,6 +112,16 @@ def test_a_fault_of_ours_in_the_middle_leaves_it_unknown(
     assert models.TestSend.objects.get().outcome == "unknown"
 
 
+def test_it_stays_on_record_when_its_draft_is_discarded(sandbox: Sandbox, row: Recipient, maria: User) -> None:
+    """The relay's log keeps it, too."""
+    test = trying.send_test(row, maria)
+    BulkSend.objects.filter(pk=row.bulk_send_id).update(status="draft")
+    Recipient.objects.all().delete()
+    BulkSend.objects.all().delete()
+    test.refresh_from_db()
+    assert (test.bulk_send, test.rendered_here, test.outcome) == (None, True, Outcome.ACCEPTED)
+
+
 # --- What is refused before anything leaves
 
 
