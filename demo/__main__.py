@@ -219,9 +219,9 @@ def _serve(environment: dict[str, str], sandbox: dict[str, Any], password: str) 
 
 
 def _started(environment: dict[str, str], command: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "manage.py", command], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
-    )
+    """In a session of its own: Ctrl-C is for us, and we end it in good order."""
+    order = [sys.executable, "manage.py", command]
+    return subprocess.Popen(order, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
 
 
 def _manage(environment: dict[str, str], *arguments: str, quiet: bool = False) -> None:
