@@ -54,10 +54,9 @@ UNFOLD: dict[str, Any] = {
     "SITE_VIEWS": [
         ("start/live/", "dashboard_live", "relay.admin.dashboard.LiveView"),
         ("start/<slug:name>.csv", "dashboard_csv", "relay.admin.dashboard.CsvView"),
+        ("account/", "relay_account", "relay.admin.account.AccountView"),
     ],
-    "STYLES": [lambda request: static("relay/admin.css")],
     "STYLES": [lambda request: static("relay/admin.css"), lambda request: static("relay/people.css")],
-    "SITE_VIEWS": [("account/", "relay_account", "relay.admin.account.AccountView")],
     # In the menu of whoever is logged in.
     "ACCOUNT": {
         "navigation": [
