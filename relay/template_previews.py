@@ -6,12 +6,13 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from relay import rendering
+from relay import rendering, template_saving
 from relay.explained import Explained
 from relay.models import BulkSend, Recipient
 from relay.rendering import CompiledTemplate, TemplateProblem
 
 RECENT = 20
+MOST_COMPARED = 5  # while somebody writes
 
 
 class NoSuchRow(Explained):
@@ -80,6 +81,18 @@ def row_of(bulk_send_id: int, row: int | None) -> Recipient:
 def last_sent(template_id: str) -> BulkSend | None:
     """The latest bulk send with this template of which messages could leave; it keeps what they were made from."""
     return BulkSend.objects.filter(template_id=template_id, processing_started_at__isnull=False).order_by("-pk").first()
+
+
+def stopped_by(template_id: str, written: CompiledTemplate) -> list[str]:
+    """Names of the bulk sends that have not ended and would stop if the relay had this template: it needs something
+    else of their rows (decision 0002). Those with a subject of their own are made from what they keep."""
+    waiting = template_saving.users_of(template_id).filter(subject="").order_by("-pk").defer(None)
+    names = []
+    for sent in waiting[:MOST_COMPARED]:
+        checked = rendering.compile_template(sent.template_subject, sent.template_html)
+        if checked.needs_signature != written.needs_signature:
+            names.append(sent.name)
+    return names
 
 
 def mistakes(subject: str, html: str) -> Iterable[TemplateProblem]:

@@ -4,6 +4,7 @@ nothing and is of no origin, whatever page it stands in."""
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
@@ -31,13 +32,16 @@ def may_see_recipients(request: HttpRequest) -> bool:
 
 def written(request: HttpRequest) -> tuple[str, str]:
     """Subject and content of the form; without content the stored one is meant (visual templates have no field)."""
-    subject = request.POST.get("subject", "")
     html = request.POST.get("html")
     if html is None:
-        stored = request.POST.get("stored", "")
-        found = MailTemplate.objects.filter(pk=int(stored)) if _is_number(stored) else MailTemplate.objects.none()
-        html = found.values_list("html", flat=True).first() or ""
-    return subject, html
+        html = _stored(request).values_list("html", flat=True).first() or ""
+    return request.POST.get("subject", ""), html
+
+
+def _stored(request: HttpRequest) -> QuerySet[MailTemplate]:
+    """The template that is being edited; none for a new one."""
+    pk = request.POST.get("stored", "")
+    return MailTemplate.objects.filter(pk=int(pk)) if _is_number(pk) else MailTemplate.objects.none()
 
 
 def frame(request: HttpRequest, subject: str, html: str, asked: QueryDict) -> HttpResponse:
@@ -73,6 +77,7 @@ def findings(request: HttpRequest, subject: str, html: str, asked: QueryDict) ->
             "names": [{"name": name, "sample": sample(name)} for name in names_of(template)[:MOST_VALUES]],
             "missing": _missing_sentence(rendered.missing),
             "partials": _partials_sentence(template.partials),
+            "stops": _stops_sentence(_stored(request).values_list("template_id", flat=True).first(), template),
         }
     )
 
@@ -125,3 +130,11 @@ def _partials_sentence(names: tuple[str, ...]) -> str:
     if not names:
         return ""
     return _("Other templates cannot be included; these stay empty: %(names)s.") % {"names": ", ".join(names)}
+
+
+def _stops_sentence(template_id: str | None, template: CompiledTemplate) -> str:
+    names = template_previews.stopped_by(template_id, template) if template_id else []
+    if not names:
+        return ""
+    shown = ", ".join(f"«{name}»" for name in names)
+    return _("Saved like this, it needs other variables, and these bulk sends stop: %(names)s.") % {"names": shown}

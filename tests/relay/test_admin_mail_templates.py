@@ -345,6 +345,22 @@ def test_the_script_is_told_the_subject_and_the_variables(writer: Client) -> Non
     assert "pie" in found["partials"]
 
 
+def test_a_change_that_would_stop_bulk_sends_is_told_while_it_is_written(writer: Client) -> None:
+    template = kept(subject="", html="<p>Hola {{nombre}}</p>")
+    new_bulk_send(name="Espera", status="pending", template_id="t1")
+    new_bulk_send(name="Con asunto propio", status="pending", template_id="t1", subject="Hola")
+    new_bulk_send(name="Pausado, con otra", status="sending", template_id="t1", template_html="{{monto}}")
+
+    def stops(html: str) -> str:
+        posted = {"subject": "", "html": html, "stored": template.pk}
+        return str(json.loads(writer.post(f"{LIST}check/", posted).content)["stops"])
+
+    assert "«Espera»" not in stops("<p>Buenos días, {{nombre}}</p>")
+    assert "«Espera»" in stops("<p>{{nombre}} {{nuevo}}</p>")
+    assert "«Con asunto propio»" not in stops("<p>{{nombre}} {{nuevo}}</p>")
+    assert "«Pausado, con otra»" in stops("<p>{{nombre}}</p>")
+
+
 def _with_rows() -> BulkSend:
     sent = new_bulk_send(template_id="t1", address_column="correo", variable_map={"nombre": "NOMBRE"})
     for row, name in ((2, "Ana"), (3, "Luis & Cía")):

@@ -45,7 +45,7 @@
     }
 
     function show(found) {
-      const told = [...found.problems.map((problem) => problem.text), found.missing, found.partials].filter(Boolean);
+      const told = [...found.problems.map((problem) => problem.text), found.stops, found.missing, found.partials].filter(Boolean);
       problems.replaceChildren(
         ...told.map((text) => Object.assign(document.createElement("li"), { textContent: text })),
       );
