@@ -89,6 +89,11 @@ def wanted_version(template: MailTemplate) -> Version | None:
     return Version(**template.wanted) if template.wanted else None
 
 
+def same_text(one: str, other: str) -> bool:
+    """Line breaks and blanks around it are the relay's and the browser's to choose."""
+    return "\n".join(one.splitlines()).strip() == "\n".join(other.splitlines()).strip()
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """A template as the relay has it now."""
@@ -186,7 +191,8 @@ def keep_all(readings: Iterable[Reading], *, read_at: datetime) -> None:
 def _overwrite(template: MailTemplate, fields: dict[str, Any]) -> None:
     for name, value in fields.items():
         setattr(template, name, value)
-    if wanted_version(template) == version_of(template):
+    wanted, there = wanted_version(template), version_of(template)
+    if wanted and wanted.draft == there.draft and same_text(wanted.html, there.html):
         template.saved, template.wanted = MailTemplate.Saved.WHOLE, None
     template.save()
 

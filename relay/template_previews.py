@@ -79,8 +79,10 @@ def row_of(bulk_send_id: int, row: int | None) -> Recipient:
 
 
 def last_sent(template_id: str) -> BulkSend | None:
-    """The latest bulk send with this template of which messages could leave; it keeps what they were made from."""
-    return BulkSend.objects.filter(template_id=template_id, processing_started_at__isnull=False).order_by("-pk").first()
+    """The latest bulk send with this template of which messages could leave. It keeps what they were made from; the
+    content is read when it is asked for."""
+    sent = BulkSend.objects.filter(template_id=template_id, processing_started_at__isnull=False)
+    return sent.defer("template_html").order_by("-pk").first()
 
 
 def stopped_by(template_id: str, written: CompiledTemplate) -> list[str]:

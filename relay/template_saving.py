@@ -27,6 +27,7 @@ from relay.mail_templates import (
     keep,
     mark_gone,
     reason_of,
+    same_text,
     version_of,
     wanted_version,
 )
@@ -168,11 +169,6 @@ def discard(template: MailTemplate) -> MailTemplate:
     """What broke off is given up: what the relay has is right. Raises Gone or RelayOutOfReach."""
     template = fetch(template.template_id)
     return _mark(template, Saved.WHOLE)
-
-
-def same_text(one: str, other: str) -> bool:
-    """Line breaks and blanks around it are the relay's and the browser's to choose."""
-    return "\n".join(one.splitlines()).strip() == "\n".join(other.splitlines()).strip()
 
 
 def _mixed(current: Version, opened: Version, wanted: Version) -> bool:
