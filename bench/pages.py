@@ -24,6 +24,7 @@ from bench.ceilings import Connection, connected
 from bench.measuring import new_installation, say, use_django
 
 GOAL_MS = 300
+WORTH_EXPLAINING_MS = 50
 FINISHED_SENDS = 40
 MOVING_SHARE = 0.1
 PEOPLE = 3_000_000  # who recur from one bulk send to the next
@@ -438,7 +439,10 @@ def _ask(client: Any, page: Page, filled: Filled, repeat: int) -> Measured | Non
 def _explain(connection: Connection, measured: Measured) -> None:
     """The slowest statement of a page that takes too long, as the database carries it out."""
     took, statement, params = max(measured.statements, key=lambda statement: statement[0])
-    print(f"\n{measured.page.name}: {took:.0f} ms of it\n{statement}")
+    print(f"\n{measured.page.name}: its slowest statement took {took:.0f} ms")
+    if took < WORTH_EXPLAINING_MS:
+        return
+    print(statement)
     with contextlib.suppress(psycopg.Error):
         for (line,) in connection.execute("EXPLAIN (ANALYZE, BUFFERS) " + statement, params).fetchall():
             print(f"    {line}")
