@@ -72,7 +72,15 @@
       input.disabled = true;
     }
 
-    input.addEventListener("change", send);
+    // Before Unfold's own listener on file fields, which looks for a text field that its widget would have.
+    form.addEventListener(
+      "change",
+      (event) => {
+        event.stopPropagation();
+        send();
+      },
+      true,
+    );
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       send();
