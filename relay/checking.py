@@ -87,7 +87,7 @@ def _check(preparation_id: int, token: str, sign: "_Sign") -> None:
     if preparation.checker != token:
         raise _Lost
     if preparation.bulk_send is not None:
-        preparing.discard(preparation.bulk_send)
+        preparing.give_up(preparation.bulk_send)
     create_bulk_send(_order(preparation), progress=sign.show, then=partial(_checked, preparation))
 
 

@@ -12,7 +12,6 @@ import hashlib
 import tempfile
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,10 @@ from django.db.models import ProtectedError, QuerySet, Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from relay import whole_sends
+from relay import decisions, whole_sends
 from relay.addresses import AddressProblem, check_address
 from relay.creating import Refused, check_attachments_size, store_attachment
+from relay.decisions import Actor
 from relay.explained import Explained
 from relay.first_look import look
 from relay.headers import conflicting_names, plain_name
@@ -393,6 +393,18 @@ def _delete_rejects(bulk_send: BulkSend, name: str | None) -> None:
         bulk_send.rejects_file.storage.delete(name)
 
 
+def give_up(bulk_send: BulkSend) -> None:
+    """For a draft that nobody wants any more. One that is to stay on record (somebody decided about it) is cancelled,
+    and no longer belongs to its preparation."""
+    try:
+        discard(bulk_send)
+    except WrongState:
+        with transaction.atomic():
+            if whole_sends.lock_status(bulk_send.pk) == BulkSend.Status.DRAFT:
+                decisions.cancel(bulk_send, Actor(_("a new check of its draft, or who discarded that")))
+            Preparation.objects.filter(bulk_send=bulk_send).update(bulk_send=None)
+
+
 def discard_preparation(preparation_id: int) -> Preparation:
     """Nobody sees it any more, and its draft cannot be started; a worker deletes what is left of both."""
     with transaction.atomic():
@@ -421,8 +433,7 @@ def delete_discarded(*, with_at_most: int | None = None) -> int:
         if with_at_most is not None and rows > with_at_most:
             continue
         if preparation.bulk_send is not None:
-            with suppress(WrongState):  # somebody cancelled it meanwhile: it stays, and its preparation goes
-                discard(preparation.bulk_send)
+            give_up(preparation.bulk_send)
         _forget_file(preparation, preparation.file.name)
         deleted += Preparation.objects.filter(pk=preparation.pk).delete()[0] > 0
     return deleted

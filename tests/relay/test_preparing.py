@@ -305,6 +305,17 @@ def test_a_draft_with_a_trace_of_sending_stays(trace: str) -> None:
     assert Recipient.objects.filter(bulk_send=sent).count() == 2
 
 
+def test_a_draft_that_stays_on_record_is_cancelled_where_it_would_be_deleted() -> None:
+    made, sent = checked_draft()
+    Decision.objects.create(bulk_send=sent, actor="pedro", what="pause")
+    preparing.give_up(sent)
+    sent.refresh_from_db()
+    made.refresh_from_db()
+    assert (sent.status, made.bulk_send) == ("cancelled", None)
+    assert [decision.what for decision in sent.decisions.all()] == ["pause", "cancel"]
+    assert set(sent.recipients.values_list("state", flat=True)) == {"excluded"}
+
+
 def test_to_discard_again_is_no_mistake_and_a_start_afterwards_is_told() -> None:
     sent = new_bulk_send(2, status="draft")
     preparing.discard(sent)
