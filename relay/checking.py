@@ -1,6 +1,7 @@
 """Checking a preparation: its rows are validated and stored as a draft bulk send. Never in the web request.
 
-    take → the draft of an earlier check goes → create_bulk_send(…, then=this preparation is checked)
+    take → read the template anew → the draft of an earlier check goes
+         → create_bulk_send(…, then=this preparation is checked)
 
 One process at a time checks a preparation: it claims the row for RELAY_LEASE_SECONDS by the database's clock and gives
 a sign three times within that. One that was killed gives none, so that another takes the check up again. Both may work
@@ -24,8 +25,8 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from relay import preparing
-from relay.creating import Order, create_bulk_send
+from relay import mail_templates, preparing
+from relay.creating import Order, Refused, create_bulk_send
 from relay.explained import Explained
 from relay.models import BulkSend, Preparation
 from relay.recipients import Corrections
@@ -86,6 +87,10 @@ def _check(preparation_id: int, token: str, sign: "_Sign") -> None:
     preparation = Preparation.objects.select_related("bulk_send", "sender", "created_by").get(pk=preparation_id)
     if preparation.checker != token:
         raise _Lost
+    # The template as it is now: what it needs besides is asked for on the page, in the page's words.
+    mail_templates.fetch(preparation.template_id)
+    if missing := preparing.problems(preparation):
+        raise Refused(" ".join(missing))
     if preparation.bulk_send is not None:
         preparing.give_up(preparation.bulk_send)
     create_bulk_send(_order(preparation), progress=sign.show, then=partial(_checked, preparation))

@@ -18,6 +18,7 @@ from tests.console import page
 from tests.relay.admin_rows import HOSTILE, user
 from tests.relay.preparations import PEOPLE, kept_template, prepared
 from tests.relay.rows import new_bulk_send
+from tests.relay.workbook_files import write_workbook
 from tests.sandbox import Sandbox
 
 pytestmark = pytest.mark.django_db
@@ -223,6 +224,16 @@ def test_corrections_and_columns_are_saved_without_another_upload(operator: Clie
     assert made.variable_map == {"nombre": "apodo", "vence": "vence", "monto": "monto"}
     assert (made.delimiter, made.address_column, made.allow_empty, made.allow_repeats) == ("|", "quien", True, False)
     assert preparing.problems(made) == []
+
+
+def test_a_workbook_has_no_encoding_to_be_corrected(operator: Client, stored_in: Path) -> None:
+    rows: dict[int, list[Any]] = {1: ["correo", "nombre"], 2: ["ana@example.com", "Ana"]}
+    written = write_workbook(stored_in / "x", ("Hoja", "visible", rows))
+    made = prepared(written.read_bytes(), file_name="lista.xlsx")
+    assert (made.understood["format"], made.understood["sample"]) == ("xlsx", [["ana@example.com", "Ana"]])
+    shown = page(operator, address(made, "file"))
+    assert 'name="encoding"' not in shown
+    assert 'name="address_column"' in shown
 
 
 def test_two_tabs_lose_nothing_silently(operator: Client) -> None:

@@ -121,7 +121,18 @@ def test_a_relay_that_is_away_is_a_sentence(settings: Any) -> None:
     checking.check_waiting()
     made.refresh_from_db()
     assert made.checking == "failed"
-    assert "127.0.0.1:9" in made.problem
+    assert "DOPPLER_RELAY_BASE_URL" in made.problem
+
+
+def test_what_the_template_needs_meanwhile_is_said_in_the_words_of_the_page(relay: Sandbox) -> None:
+    made = waiting(content="correo;nombre\nana@example.com;Ana\n")
+    Preparation.objects.filter(pk=made.pk).update(variable_map={})  # as if the template had needed nothing of it
+    checking.check_waiting()
+    made.refresh_from_db()
+    assert made.checking == "failed"
+    assert "monto" in made.problem
+    assert "--map" not in made.problem
+    assert not BulkSend.objects.exists()
 
 
 def test_a_worker_that_was_killed_is_followed_by_another_once_its_time_is_over() -> None:
