@@ -38,6 +38,11 @@ MAIL_POLICY = (
 )
 
 
+# A click would lead the frame away, and to nothing: the page around it allows frames of ours only. It stands at the end,
+# where it changes nothing of how the mail is laid out.
+INERT = "<style>a, area { pointer-events: none !important }</style>"
+
+
 def is_to_decide(bulk_send: BulkSend) -> bool:
     """Whether a person still decides when it is sent."""
     return bulk_send.status in {Status.DRAFT, Status.PENDING}
@@ -179,7 +184,7 @@ class ReviewPages:
             html = mail_of(recipient, mark_missing="marked" in request.GET).html
         except TemplateProblem:
             html = ""  # the page around the frame says what is wrong
-        response = HttpResponse(html, content_type="text/html; charset=utf-8")
+        response = HttpResponse(html + INERT, content_type="text/html; charset=utf-8")
         response["Content-Security-Policy"] = MAIL_POLICY
         response["X-Frame-Options"] = "SAMEORIGIN"
         response["X-Content-Type-Options"] = "nosniff"
