@@ -2,16 +2,17 @@
 
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from django.core.cache import cache
 
 from relay.models import BulkSend, Recipient
 from relay.previewing import Previewer
 
-ROWS = 2000
+ROWS = 1000
 CHARACTERS = 2_000_000  # of values: a cell may hold a megabyte
 RENDERED = 20
-SECONDS = 0.15  # for rendering
+SECONDS = 0.1  # for rendering
 EMPTY_ROWS = 3
 KEPT_SECONDS = 3600
 
@@ -67,28 +68,40 @@ def _found(bulk_send: BulkSend) -> Extremes:
     )
 
 
-def _first_rows(bulk_send: BulkSend) -> tuple[int, list[Recipient]]:
+class _Row(NamedTuple):
+    row: int
+    email: str
+    variables: dict[str, str]
+
+    @property
+    def length(self) -> int:
+        return sum(map(len, self.variables.values()))
+
+
+def _first_rows(bulk_send: BulkSend) -> tuple[int, list[_Row]]:
     """How many were looked at, and those of them that are not excluded. By the index of rows, with an end to it."""
-    found: list[Recipient] = []
+    found: list[_Row] = []
     characters = looked_at = 0
-    rows = bulk_send.recipients.order_by("row").only("row", "email", "variables", "state")[:ROWS]
-    for row in rows.iterator(chunk_size=200):
+    rows = bulk_send.recipients.order_by("row").values_list("row", "email", "variables", "state")[:ROWS]
+    for number, email, variables, state in rows.iterator(chunk_size=200):
+        row = _Row(number, email, variables)
         looked_at += 1
-        characters += sum(map(len, row.variables.values()))
-        if row.state != Recipient.State.EXCLUDED:
+        characters += row.length
+        if state != Recipient.State.EXCLUDED:
             found.append(row)
         if characters > CHARACTERS:
             break
     return looked_at, found
 
 
-def _largest(previewer: Previewer, rows: list[Recipient]) -> tuple[int, int]:
+def _largest(previewer: Previewer, rows: list[_Row]) -> tuple[int, int]:
     """The largest mail of the rows with the most text: all of them would take too long to render."""
-    most_text = sorted(rows, key=lambda row: -sum(map(len, row.variables.values())))[:RENDERED]
+    most_text = sorted(rows, key=lambda row: -row.length)[:RENDERED]
     until = time.monotonic() + SECONDS
     found = (0, most_text[0].row)
     for row in most_text:
-        found = max(found, (previewer.mail_of(row).size, row.row))
+        mail = previewer.mail_of(Recipient(row=row.row, email=row.email, variables=row.variables))
+        found = max(found, (mail.size, row.row))
         if time.monotonic() > until:
             break
     return found
