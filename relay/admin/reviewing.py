@@ -38,8 +38,8 @@ MAIL_POLICY = (
 )
 
 
-# A click would lead the frame away, and to nothing: the page around it allows frames of ours only. It stands last, where
-# it changes nothing of how the mail is laid out.
+# A click would lead the frame away, and to nothing: the page around it allows frames of ours only. It stands last,
+# where it changes nothing of how the mail is laid out.
 INERT = "<style>a, area { pointer-events: none !important }</style>"
 
 
