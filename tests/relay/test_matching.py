@@ -324,3 +324,42 @@ def test_in_the_plain_case_everything_is_decided_and_right(history, near):
     matched = match(attempts, log_of(attempts, truth), near=near)
     assert accepted(matched) == {number for number, moment in truth.items() if moment is not None}
     assert absent(matched) == {number for number, moment in truth.items() if moment is None}
+
+
+# --- Beside tests that people sent to themselves
+
+
+@settings(max_examples=600, deadline=None)
+@given(histories(), st.data())
+def test_beside_tests_without_a_link_no_verdict_contradicts_what_happened(history, data):
+    """Every other attempt is a test; one without an answer may have been accepted up to an hour later."""
+    attempts, truth, skew = history
+    tests, rest = attempts[::2], attempts[1::2]
+    for one in tests:
+        if truth[one.id] is not None:
+            truth[one.id] += data.draw(st.floats(0, 3500))
+    tests = [replace(one, ended_at=one.ended_at + timedelta(hours=1)) for one in tests]
+    matched = match(rest, log_of(attempts, truth, skew), tests=tests)
+    assert not contradicts(matched, rest, truth)
+
+
+@settings(max_examples=300, deadline=None)
+@given(histories(), st.integers(1, 3))
+def test_tests_only_ever_leave_more_to_a_person(history, count):
+    attempts, truth, skew = history
+    entries = log_of(attempts, truth, skew)
+    alone = match(attempts, entries)
+    tests = [replace(one, id=-one.id) for one in attempts[:count]]
+    beside = match(attempts, entries, tests=tests)
+    for number, finding in beside.findings.items():
+        if finding.found or finding.reason == reasons.ABSENT:
+            assert finding.reason == alone.findings[number].reason
+            assert finding.entry == alone.findings[number].entry
+
+
+def test_an_entry_that_may_be_a_tests_proves_nothing_and_leaves_no_absence_near():
+    other = attempt(2, 60, 62)
+    matched = match([attempt(1, 0, 2), other], [entry(1)], tests=[attempt(9, 0, 2)])
+    assert said(matched) == {1: reasons.TEST_SEND, 2: reasons.TEST_SEND}
+    far = match([attempt(1, 0, 2), attempt(2, 600, 602)], [entry(1)], tests=[attempt(9, 0, 2)])
+    assert said(far) == {1: reasons.TEST_SEND, 2: reasons.ABSENT}
