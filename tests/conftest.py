@@ -9,7 +9,7 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
-from django.db.backends.sqlite3.operations import DatabaseOperations
+from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.test import Client
 
 from tests.installation import Installation, new_database
@@ -31,9 +31,9 @@ def django_db_modify_db_settings(
 @pytest.fixture(scope="session", autouse=True)
 def _the_record_can_be_emptied_between_tests() -> Iterator[None]:
     """A test with transactions of its own ends with every table emptied; on SQLite by DELETE, which guards refuse."""
-    emptying = DatabaseOperations.execute_sql_flush
+    emptying = DatabaseWrapper.ops_class.execute_sql_flush
 
-    def without_guards(operations: DatabaseOperations, statements: Any) -> None:
+    def without_guards(operations: Any, statements: Any) -> None:
         with operations.connection.cursor() as cursor:
             cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND substr(name, -5) = '_kept'")
             guards = cursor.fetchall()
@@ -44,7 +44,7 @@ def _the_record_can_be_emptied_between_tests() -> Iterator[None]:
                 cursor.execute(sql)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(DatabaseOperations, "execute_sql_flush", without_guards)
+        patched.setattr(DatabaseWrapper.ops_class, "execute_sql_flush", without_guards)
         yield
 
 

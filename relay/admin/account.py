@@ -13,7 +13,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -99,4 +99,10 @@ def _save(request: HttpRequest, user: User, form: AccountForm) -> None:
     with transaction.atomic():
         user.save(update_fields=["first_name", "last_name", "email"])
         zones.choose(user, form.cleaned_data["time_zone"])
-        activity.record(What.CHANGED, by=user, about=user, request=request, fields=form.changed_data)
+        activity.record(What.CHANGED, by=user, about=user, request=request, fields=_english_names(form))
+
+
+def _english_names(form: AccountForm) -> list[str]:
+    """As Django's own log names what was changed (`relay.admin.recording`)."""
+    with translation.override(None):
+        return [capfirst(str(form.fields[name].label)) for name in form.changed_data]

@@ -68,7 +68,7 @@ def test_one_changes_ones_name_and_address_and_nothing_else(client: Client, ana:
     ana.refresh_from_db()
     assert (ana.username, ana.first_name, ana.email, ana.is_superuser) == ("ana", "Ana", "otra@example.com", False)
     entry = Activity.objects.get(what="changed")
-    assert (entry.by, entry.details) == ("ana", {"fields": ["first_name", "last_name", "email", "time_zone"]})
+    assert (entry.by, entry.details) == ("ana", {"fields": ["First name", "Last name", "Email address", "Time zone"]})
 
 
 def test_what_is_wrong_is_said_beside_the_field_and_nothing_is_saved(client: Client, ana: User) -> None:
