@@ -1,6 +1,6 @@
 """People: their groups, what they did, what a second person approved, from which senders they write.
 
-What is on record (activities, approvals) is neither changed nor deleted: guards, as for attempts and decisions. The
+What is on record (activities, approvals) is not changed, and activities are not deleted: guards, as for attempts. The
 groups get their rights after all migrations (`relay.groups`): those of models to come do not exist yet.
 """
 
@@ -22,8 +22,6 @@ POSTGRESQL = """
     END $$;
     CREATE TRIGGER activity_kept BEFORE UPDATE OR DELETE ON relay_activity
         FOR EACH ROW EXECUTE FUNCTION relay_kept_guard();
-    CREATE TRIGGER approval_kept BEFORE DELETE ON relay_approval
-        FOR EACH ROW EXECUTE FUNCTION relay_kept_guard();
     -- An account that is deleted leaves its name in `actor`: that is no change of the record.
     CREATE TRIGGER approval_unchanged BEFORE UPDATE ON relay_approval FOR EACH ROW
         WHEN (to_jsonb(OLD) - 'made_by_id' IS DISTINCT FROM to_jsonb(NEW) - 'made_by_id')
@@ -31,7 +29,6 @@ POSTGRESQL = """
 """
 POSTGRESQL_BACK = """
     DROP TRIGGER approval_unchanged ON relay_approval;
-    DROP TRIGGER approval_kept ON relay_approval;
     DROP TRIGGER activity_kept ON relay_activity;
     DROP FUNCTION relay_kept_guard;
 """
@@ -48,15 +45,11 @@ SQLITE = [
     f"""
     CREATE TRIGGER approval_unchanged BEFORE UPDATE ON relay_approval
     FOR EACH ROW WHEN {" OR ".join(f"NEW.{column} IS NOT OLD.{column}" for column in APPROVED)}
-    BEGIN SELECT RAISE(ABORT, 'approval: what is on record is never changed and never deleted'); END
-    """,
-    """
-    CREATE TRIGGER approval_kept BEFORE DELETE ON relay_approval FOR EACH ROW
-    BEGIN SELECT RAISE(ABORT, 'approval: what is on record is never changed and never deleted'); END
+    BEGIN SELECT RAISE(ABORT, 'approval: what is on record is never changed'); END
     """,
 ]
 SQLITE_BACK = [
-    f"DROP TRIGGER {name}" for name in ("approval_kept", "approval_unchanged", "activity_kept", "activity_unchanged")
+    f"DROP TRIGGER {name}" for name in ("approval_unchanged", "activity_kept", "activity_unchanged")
 ]
 
 
@@ -197,7 +190,7 @@ class Migration(migrations.Migration):
                 (
                     "bulk_send",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="approvals", to="relay.bulksend"
+                        on_delete=django.db.models.deletion.CASCADE, related_name="approvals", to="relay.bulksend"
                     ),
                 ),
                 (

@@ -15,13 +15,16 @@ from relay.models.bulk_sends import BulkSend
 
 
 class Approval(models.Model):
-    """What a second person said of a bulk send, and of which state of it. Never changed, never deleted (guarded)."""
+    """What a second person said of a bulk send, and of which state of it. Never changed (guarded).
+
+    It goes only with a draft that is discarded; that it was said stays in Activity.
+    """
 
     class Verdict(models.TextChoices):
         APPROVED = "approved", _("Approved")
         REJECTED = "rejected", _("Refused")
 
-    bulk_send = models.ForeignKey(BulkSend, models.PROTECT, related_name="approvals")
+    bulk_send = models.ForeignKey(BulkSend, models.CASCADE, related_name="approvals")
     verdict = models.CharField(_("verdict"), max_length=8, choices=Verdict)
     made_at = models.DateTimeField(_("made"), default=timezone.now)
     made_by = models.ForeignKey(
