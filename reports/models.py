@@ -289,6 +289,7 @@ class DailyTotal(models.Model):
     clicked = models.BigIntegerField()
 
     class Meta:
+        default_permissions = ()
         verbose_name = _("total of a day")
         verbose_name_plural = _("totals of days")
         constraints: ClassVar = [

@@ -63,6 +63,15 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Beginning:
+    """A button: what a person may begin from here."""
+
+    text: Text
+    url: str
+    icon: str
+
+
+@dataclass(frozen=True, slots=True)
 class Asked[Answer]:
     """Something to show, for whoever has one of the rights."""
 
@@ -90,6 +99,7 @@ class Table:
     rows: Callable[[], Sequence[Sequence[Any]]]
 
 
+beginnings: list[Asked[Iterable[Beginning]]] = []
 needs: list[Asked[Iterable[Need]]] = []
 figures: list[Asked[Iterable[Figure]]] = []
 sections: list[Section] = []
@@ -159,6 +169,7 @@ def put_in(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return {
         **context,
         "title": _("Start page"),
+        "beginnings": _told(beginnings, viewer),
         "top": _top(viewer),
         "parts": _parts(viewer, sections),
         "poll": reverse("admin:dashboard_live"),

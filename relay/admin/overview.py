@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from relay import quotas, reasons, tallies
 from relay.admin import charts, dashboard, words
 from relay.admin.charts import Chart, Series
-from relay.admin.dashboard import MOST_NAMED, Asked, Figure, Need, Section, Table, Viewer, may, page_or_none
+from relay.admin.dashboard import MOST_NAMED, Asked, Beginning, Figure, Need, Section, Table, Viewer, may, page_or_none
 from relay.finding import FOR_A_PERSON
 from relay.models import BulkSend, Lease, Quota, Recipient, Sender
 
@@ -26,6 +26,7 @@ State = Recipient.State
 Status = BulkSend.Status
 
 RIGHTS = ("relay.view_bulksend", "relay.change_bulksend")
+TO_PREPARE = ("relay.add_bulksend",)
 MOST_SHOWN = 8
 LIST = "admin:relay_bulksend_changelist"
 
@@ -330,16 +331,24 @@ def _account_step(viewer: Viewer) -> SafeString:
         if is_set
         else _("Check the relay's account: DOPPLER_RELAY_API_KEY and DOPPLER_RELAY_ACCOUNT_ID are not set yet.")
     )
-    may_see = is_set and may(viewer, "relay.view_mailtemplate")
+    may_see = is_set and may(viewer, "relay.view_mailtemplate", "relay.change_mailtemplate")
     templates = page_or_none("admin:relay_mailtemplate_changelist") if may_see else None
     return _step(done=Quota.objects.exclude(read_at=None).exists(), text=text, url=templates, link=_("See templates"))
 
 
 def _bulk_send_step(viewer: Viewer) -> SafeString:
-    may_add = may(viewer, "relay.add_preparation", "relay.add_bulksend", "relay.change_bulksend")
-    url = page_or_none("admin:relay_preparation_add") if may_add else None
     text = _("Prepare the first bulk send: a template, a file of recipients, a look at what will leave.")
-    return _step(done=False, text=text, url=url, link=_("New bulk send"))
+    return _step(done=False, text=text, url=_where_to_prepare(viewer), link=_("New bulk send"))
+
+
+def _where_to_prepare(viewer: Viewer) -> str | None:
+    return page_or_none("admin:relay_preparation_add") if may(viewer, *TO_PREPARE) else None
+
+
+def _beginnings(viewer: Viewer) -> Iterator[Beginning]:
+    url = _where_to_prepare(viewer)
+    if url:
+        yield Beginning(_("New bulk send"), url, "add")
 
 
 def _step(*, done: bool, text: str, url: str | None, link: str) -> SafeString:
@@ -353,13 +362,14 @@ def _rendered(name: str, context: dict[str, Any]) -> SafeString:
 
 # --- What of it is shown to whom, in this order
 
+dashboard.beginnings.append(Asked(TO_PREPARE, _beginnings))
 dashboard.needs.append(Asked(RIGHTS, _needs))
 dashboard.figures.append(Asked(RIGHTS, _figures))
 dashboard.moving.append(Asked(RIGHTS, _anything_moves))
 dashboard.first_steps += [
     Asked(("relay.add_sender", "relay.view_sender", *RIGHTS), _sender_step),
     Asked(RIGHTS, _account_step),
-    Asked(RIGHTS, _bulk_send_step),
+    Asked((*TO_PREPARE, *RIGHTS), _bulk_send_step),
 ]
 dashboard.sections += [
     Section("under-way", RIGHTS, _under_way, order=10),

@@ -26,6 +26,7 @@ class Migration(migrations.Migration):
                 ("clicked", models.BigIntegerField()),
             ],
             options={
+                "default_permissions": (),
                 "verbose_name": "total of a day",
                 "verbose_name_plural": "totals of days",
                 "constraints": [

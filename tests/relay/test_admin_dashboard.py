@@ -13,6 +13,7 @@ from django.test import Client
 from django.utils import timezone, translation
 
 from relay import reasons
+from relay.admin.dashboard import page_or_none
 from relay.admin.downloads import rows_as_csv
 from relay.models import Lease, Quota, Recipient, Sender
 from tests.relay.admin_rows import HOSTILE, State, Status, bulk_send, draft, recipient, user
@@ -125,6 +126,26 @@ def test_steps_lead_only_where_one_may_go(client: Client):
 def test_steps_are_gone_with_the_first_bulk_send(lucia: Client):
     bulk_send(Status.DONE)
     assert "The first steps" not in shown(lucia)
+
+
+# --- What is begun from here
+
+
+def test_who_may_prepare_bulk_sends_begins_one_here_where_there_is_a_page_for_it(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    client.force_login(user("opera", "view_bulksend", "add_bulksend"))
+    monkeypatch.setattr("relay.admin.overview.page_or_none", lambda name: f"/{name}/")
+    assert 'href="/admin:relay_preparation_add/"' in shown(client)
+
+
+def test_who_may_not_prepare_them_does_not(looker: Client, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("relay.admin.overview.page_or_none", lambda name: f"/{name}/")
+    assert "relay_preparation_add" not in shown(looker)
+
+
+def test_a_page_that_this_installation_lacks_is_no_address():
+    assert page_or_none("admin:nothing_of_that_name") is None
 
 
 # --- What needs a person
