@@ -21,9 +21,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.views.generic import View
 
-from relay.admin import charts, polling, words
-from relay.admin.charts import Chart
+from relay.admin import drawing, polling, words
 from relay.admin.downloads import rows_as_csv
+from relay.admin.drawing import Chart
 from relay.admin.unfolded import Text
 from relay.models import BulkSend
 
@@ -123,10 +123,10 @@ def add_chart(
 
     def content(viewer: Viewer) -> SafeString:
         chart = make()
-        return charts.figure(chart, draw(chart), csv_url=csv_address(name), note=str(note))
+        return drawing.figure(chart, draw(chart), csv_url=csv_address(name), note=str(note))
 
     sections.append(Section(name, rights, content, order, live=False))
-    tables[name] = Table(rights, lambda: charts.csv_rows(make(), [day.isoformat() for day in last_days()]))
+    tables[name] = Table(rights, lambda: drawing.csv_rows(make(), [day.isoformat() for day in last_days()]))
 
 
 # --- For those who add something

@@ -16,9 +16,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from relay import quotas, reasons, tallies
-from relay.admin import charts, dashboard, words
-from relay.admin.charts import Chart, Series
+from relay.admin import dashboard, drawing, words
 from relay.admin.dashboard import MOST_NAMED, Asked, Beginning, Figure, Need, Section, Table, Viewer, may, page_or_none
+from relay.admin.drawing import Chart, Series
 from relay.finding import FOR_A_PERSON
 from relay.models import BulkSend, Lease, Quota, Recipient, Sender
 
@@ -382,7 +382,7 @@ dashboard.add_chart(
     "sent",
     RIGHTS,
     _sent_per_day,
-    charts.bars,
+    drawing.bars,
     order=50,
     note=gettext_lazy("Nothing has been sent in these days."),
 )

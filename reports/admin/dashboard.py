@@ -15,9 +15,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from relay.admin import charts, dashboard
-from relay.admin.charts import Chart, Series
+from relay.admin import dashboard, drawing
 from relay.admin.dashboard import DAYS, MOST_NAMED, Asked, Figure, Need, Section, Viewer, may
+from relay.admin.drawing import Chart, Series
 from reports.admin.offers import Load, loads
 from reports.admin.words import STATE_COLOURS, days, how_far
 from reports.models import DailyTotal, Delivery, GeneratedReport, LoadRequest
@@ -209,5 +209,5 @@ dashboard.figures.append(Asked(OF_DELIVERIES, _figures))
 dashboard.moving.append(Asked(RIGHTS, _anything_moves))
 dashboard.sections.append(Section("reports", RIGHTS, _reports, order=40))
 _NOTHING = gettext_lazy("No delivery of these days is loaded into «default» yet: request a report, then load it.")
-dashboard.add_chart("deliveries", OF_DELIVERIES, _deliveries_per_day, charts.bars, order=60, note=_NOTHING)
-dashboard.add_chart("reading", OF_DELIVERIES, _reading_per_day, charts.lines, order=70, note=_NOTHING)
+dashboard.add_chart("deliveries", OF_DELIVERIES, _deliveries_per_day, drawing.bars, order=60, note=_NOTHING)
+dashboard.add_chart("reading", OF_DELIVERIES, _reading_per_day, drawing.lines, order=70, note=_NOTHING)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.admin.charts import Chart, Series, _step, _top, bars, csv_rows, figure, lines
+from relay.admin.drawing import Chart, Series, _step, _top, bars, csv_rows, figure, lines
 
 HOSTILE = '<script>alert("x")</script>'
 
