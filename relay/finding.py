@@ -223,7 +223,7 @@ def _pattern(term: str) -> str:
 def _alike() -> dict[str, str]:
     """For each letter without accent all that are folded to it."""
     alike: dict[str, str] = {}
-    for code in (*range(0x30, 0x7F), *range(0xC0, 0x250)):
+    for code in (*range(0x30, 0x7F), *range(0xC0, 0x250), *range(0x370, 0x530)):  # … Greek and Cyrillic
         letter = chr(code)
         alike[folded(letter)] = alike.get(folded(letter), "") + letter
     return alike

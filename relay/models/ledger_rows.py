@@ -23,16 +23,16 @@ class Lease(models.Model):
     """A worker's right to call the relay for the recipients it holds, until `expires_at` by the database's clock."""
 
     class Limit(models.TextChoices):
-        """What keeps a worker from going faster, as it alone can know (`relay.calling`)."""
+        """What keeps a worker from going faster, as it alone can know; in words: `relay.admin.limits`."""
 
-        RATE = "rate", _("the rate it was given")
-        CONNECTIONS = "connections", _("the connections it may use")
-        SHARED_CONNECTIONS = "shared", _("the connections that other processes left it")
-        QUOTA = "quota", _("what is left of the quota")
-        THROTTLED = "throttled", _("the relay asks to go slower")
-        SLOW = "slow", _("the relay answers more slowly than before")
-        UNREACHABLE = "away", _("the relay cannot be reached")
-        DRY = "dry", _("few messages are left")
+        RATE = "rate"  # its own or the account's
+        CONNECTIONS = "connections"  # all it may have are in use
+        SHARED_CONNECTIONS = "shared"  # … and other processes have the rest of the account's
+        QUOTA = "quota"
+        THROTTLED = "throttled"  # 429
+        SLOW = "slow"  # answers take longer than before
+        UNREACHABLE = "away"
+        DRY = "dry"  # few messages are left
 
     bulk_send = models.ForeignKey(BulkSend, models.PROTECT, db_index=False)
     owner = models.CharField(max_length=200)
