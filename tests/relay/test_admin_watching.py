@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from relay import decisions, reasons
 from relay.admin.bulk_send_page import time_left
-from relay.admin.charts import chart
 from relay.admin.limits import limit_sentence
+from relay.admin.minutes_chart import chart
 from relay.admin.words import number
 from relay.decisions import Actor
 from relay.models import BulkSend, Decision, Lease, Recipient
