@@ -81,7 +81,8 @@ def page_policy(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable
 
     def answer(request: HttpRequest) -> HttpResponse:
         response: Any = get_response(request)
-        if response.headers.get("Content-Type", "").startswith("text/html") and not hasattr(response, "_csp_config"):
+        html = response.headers.get("Content-Type", "").startswith("text/html")
+        if html and not 300 <= response.status_code < 400 and not hasattr(response, "_csp_config"):
             response._csp_config = PAGE
         return response  # type: ignore[no-any-return]
 

@@ -64,6 +64,8 @@ UNFOLD: dict[str, Any] = {
             {"title": _("Change password"), "link": reverse_lazy("admin:password_change")},
         ],
     },
+    "STYLES": [lambda request: static("relay/admin.css"), lambda request: static("relay/shell.css")],
+    "SCRIPTS": [lambda request: static("relay/shell.js")],
     "SIDEBAR": {
         "navigation": [
             {"items": [{"title": _("Start page"), "icon": "home", "link": reverse_lazy("admin:index")}]},

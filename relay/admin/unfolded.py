@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 else:
     from django.contrib.admin import ModelAdmin as DjangoModelAdmin
     from django.contrib.admin.options import ActionLocation
+    from django.forms import MultiWidget
     from unfold.admin import ModelAdmin as _ModelAdmin
     from unfold.admin import TabularInline as _TabularInline
     from unfold.views import ChangeList
@@ -32,6 +33,14 @@ else:
             # Unfold's override lacks the parameter that Django 6.1 gave this method, and Django warns about that.
             chosen = [("", _("Select action"))] if default_choices is None else default_choices
             return DjangoModelAdmin.get_action_choices(self, request, chosen, action_location)
+
+        def formfield_for_dbfield(self, db_field, request, **kwargs):
+            # Date and time are two inputs of one field, whose label names neither.
+            field = super().formfield_for_dbfield(db_field, request, **kwargs)
+            if field and isinstance(field.widget, MultiWidget):
+                for part in field.widget.widgets:
+                    part.attrs["aria-label"] = f"{field.label}: {part.attrs.get('placeholder', '')}"
+            return field
 
     class TabularInline(_TabularInline):
         show_title = False  # the columns say it all, in the zone of the reader

@@ -1,5 +1,6 @@
 """Users and groups as Django has them, in the clothes of the rest and with rights that can be read."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
@@ -27,6 +28,15 @@ RIGHTS = {
     "delete": _("delete %(things)s"),
     "view": _("view %(things)s"),
 }
+
+# What goes with a user or a group that is deleted, on the page that asks: Django has no words for these.
+_TIES: tuple[tuple[Any, Any, Any, Callable[[Any], str]], ...] = (
+    (User.groups.through, _("membership"), _("memberships"), lambda tie: str(tie.group)),
+    (User.user_permissions.through, _("right"), _("rights"), lambda tie: permission_label(tie.permission)),
+    (Group.permissions.through, _("right"), _("rights"), lambda tie: permission_label(tie.permission)),
+)
+for _tie, _name, _names, _shown in _TIES:
+    _tie._meta.verbose_name, _tie._meta.verbose_name_plural, _tie.__str__ = _name, _names, _shown
 
 
 class PermissionsField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]

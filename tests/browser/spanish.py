@@ -1,5 +1,5 @@
-"""Is a text English? Yes, if it is a text of ours, of Django or of Unfold that has another Spanish; or if it holds words
-that are everywhere in English and nowhere in Spanish, which finds texts that nobody marked for translation."""
+"""Is a text English? Yes, if it is a text of ours, of Django or of Unfold that has another Spanish; or if it holds
+words that are everywhere in English and nowhere in Spanish, which finds texts that nobody marked for translation."""
 
 import re
 from collections.abc import Iterable

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request, Route
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Error, Page, Request, Route
 
 # Every hostile text of the world calls this, or makes an element of this name.
 WATCH = """
 window.__violations = [];
 document.addEventListener("securitypolicyviolation", (event) => {
-    window.__violations.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sourceFile ?? ""} ${event.sample ?? ""}`);
+    const {violatedDirective, blockedURI, sourceFile, sample} = event;
+    window.__violations.push(`${violatedDirective}: ${blockedURI} ${sourceFile ?? ""} ${sample ?? ""}`);
 });
 """
 
@@ -28,7 +29,14 @@ class Visitor:
 
     def open(self, path: str) -> int:
         """The page below the console's address; its HTTP status."""
-        answer = self.page.goto(self.console + path, wait_until="load")
+        try:
+            answer = self.page.goto(self.console + path, wait_until="load")
+        except Error as error:  # no page came: a file (204 stands for it), or a refusal without any text
+            if "Download is starting" in str(error):
+                return 204
+            if "ERR_HTTP_RESPONSE_CODE_FAILURE" in str(error):
+                return 405
+            raise
         assert answer is not None, path
         return answer.status
 

@@ -74,13 +74,19 @@ def main() -> None:
     _bulk_sends(people["lucia"])
     _lists(people["lucia"])
     _reports(people["lucia"])
-    objects = {
-        model._meta.label_lower: [
-            str(pk) for pk in model._default_manager.order_by("pk").values_list("pk", flat=True)[:24]
-        ]
-        for model in admin.site._registry
-    }
+    objects = {model._meta.label_lower: _some(model) for model in admin.site._registry}
     print(json.dumps({"objects": objects, "sessions": {name: _session(user) for name, user in people.items()}}))
+
+
+def _some(model: Any) -> list[str]:
+    """Keys of some objects: the first two, and the last of each state that the model knows."""
+    everything = model._default_manager.order_by("pk")
+    keys = list(everything.values_list("pk", flat=True)[:2])
+    for field in ("status", "state"):
+        if field in {it.name for it in model._meta.get_fields()}:
+            for value in everything.order_by(field).values_list(field, flat=True).distinct():
+                keys += everything.filter(**{field: value}).order_by("-pk").values_list("pk", flat=True)[:1]
+    return [str(pk) for pk in dict.fromkeys(keys)]
 
 
 def _people() -> dict[str, Any]:
