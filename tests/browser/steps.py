@@ -1,4 +1,4 @@
-"""What a person does in the console, by the names of buttons and fields: one class a page, nothing of how it is made."""
+"""What a person does in the console, by the names of buttons and fields: a class for each page."""
 
 import re
 from datetime import date

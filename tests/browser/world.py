@@ -70,12 +70,18 @@ def main() -> None:
     django.setup()
     from django.contrib import admin
 
+    people = fill()
+    objects = {model._meta.label_lower: _some(model) for model in admin.site._registry}
+    print(json.dumps({"objects": objects, "sessions": {name: _session(user) for name, user in people.items()}}))
+
+
+def fill() -> dict[str, Any]:
+    """Rows of everything; the people among them."""
     people = _people()
     _bulk_sends(people["lucia"])
     _lists(people["lucia"])
     _reports(people["lucia"])
-    objects = {model._meta.label_lower: _some(model) for model in admin.site._registry}
-    print(json.dumps({"objects": objects, "sessions": {name: _session(user) for name, user in people.items()}}))
+    return people
 
 
 def _some(model: Any) -> list[str]:
@@ -95,7 +101,7 @@ def _people() -> dict[str, Any]:
 
     people = {
         "lucia": User.objects.create_superuser(
-            "lucia", "lucia@example.com", first_name=HOSTILE[:150], last_name=SCRIPT[:150]
+            "lucia-hostil", "lucia@example.com", first_name=HOSTILE[:150], last_name=SCRIPT[:150]
         )
     }
     for group in Group.objects.all():
