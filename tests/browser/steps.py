@@ -2,8 +2,9 @@
 
 import re
 from datetime import date
+from pathlib import Path
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import FrameLocator, Locator, Page, expect
 
 from tests.browser.visitor import Visitor
 
@@ -70,6 +71,102 @@ class BulkSendPage(Step):
             self.page.wait_for_timeout(250)
             self.page.reload()
         raise AssertionError(f"{state}: {self.count(state)}")
+
+    def change_rate(self, rate: str) -> None:
+        """Empty: no limit."""
+        self.button("Cambiar ritmo o ventana").click()
+        self.page.locator("[name=max_rate]").fill(rate)
+        self.page.locator("form").get_by_role("button", name="Cambiar ritmo o ventana", exact=True).click()
+        self.page.wait_for_url(re.compile(r"/bulksend/\d+/change/"))
+
+
+class Preparing(Step):
+    """The four steps in which a bulk send is prepared."""
+
+    def begin(self) -> "Preparing":
+        assert self.visitor.open("/admin/relay/preparation/add/") == 200
+        return self
+
+    def choose(self, template: str, sender: str, name: str) -> "Preparing":
+        self.page.locator(".relay-template").filter(has_text=template).first.locator("input").check()
+        self.page.locator("[name=name]").fill(name)
+        options = self.page.locator("[name=sender] option")
+        value = options.filter(has_text=sender).first.get_attribute("value")
+        self.page.locator("[name=sender]").select_option(value)
+        self.page.locator(".relay-bar button[value=next]").click()
+        self.page.wait_for_url("**/file/")
+        return self
+
+    def upload(self, file: Path) -> "Preparing":
+        """Chosen, and on its way at once."""
+        self.page.locator("#id_file").set_input_files(file)
+        expect(self.page.locator(".relay-file")).to_contain_text(file.name, timeout=60_000)
+        return self
+
+    def check(self) -> "Preparing":
+        """A worker reads every row; the page leads on when it has."""
+        self.page.locator(".relay-bar button[value=check]").click()
+        leads_on = self.page.locator("#preparation-progress a[href*='/review/']")
+        for _look in range(240):
+            if "/review/" in self.page.url:
+                return self
+            if leads_on.count():
+                leads_on.first.click()
+            self.page.wait_for_timeout(250)
+        raise AssertionError(self.page.url)
+
+    def numbers(self) -> list[int]:
+        """Of the review: rows, valid, rejected."""
+        shown = self.page.locator(".review-tiles .relay-big").all_inner_texts()
+        return [int(re.sub(r"\D", "", one)) for one in shown]
+
+    def back_to_the_file(self) -> "Preparing":
+        self.page.locator("a[href*='/preparation/'][href$='/file/']").last.click()
+        self.page.wait_for_url("**/file/")
+        return self
+
+    def accept_the_valid(self) -> "Preparing":
+        self.page.locator("form[action*='accept'] button[type=submit]").click()
+        self.page.wait_for_load_state()
+        return self
+
+    def preview(self) -> "Preparing":
+        self.page.locator(".review-links a").first.click()
+        self.page.wait_for_url("**/preview/**")
+        return self
+
+    def mail(self) -> FrameLocator:
+        return self.page.frame_locator("iframe[sandbox]")
+
+    def next_row(self) -> "Preparing":
+        before = self.page.url
+        self.page.locator("a[rel=next]").first.click()
+        self.page.wait_for_url(lambda url: url != before)
+        return self
+
+    def send_me_a_test(self) -> "Preparing":
+        self.page.locator("form[action*='test'] button[type=submit]").click()
+        expect(self.page.locator("table caption")).to_be_attached(timeout=40_000)
+        return self
+
+    def schedule(self, bulk_send: int, day: date, hour: str, rate: str) -> "Preparing":
+        assert self.visitor.open(f"/admin/relay/bulksend/{bulk_send}/when/") == 200
+        self.page.locator("[name=when][value=later]").check()
+        self.page.locator("[name=date]").fill(day.isoformat())
+        self.page.locator("[name=hour]").fill(hour)
+        self.page.locator("[name=max_rate]").fill(rate)
+        self.page.locator("form.review-sides .relay-buttons button[type=submit]").first.click()
+        expect(self.page.locator(".review-confirm")).to_be_visible()
+        return self
+
+    def confirm(self, count: int) -> BulkSendPage:
+        expect(self.page.locator(".review-count")).to_contain_text(str(count))
+        typed = self.page.locator("[name=typed]")
+        if typed.count():
+            typed.fill(str(count))
+        self.page.locator(".review-confirm .relay-buttons button[type=submit]").first.click()
+        self.page.wait_for_url(re.compile(r"/bulksend/\d+/change/"))
+        return BulkSendPage(self.visitor)
 
 
 class Recipients(Step):

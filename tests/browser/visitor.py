@@ -85,8 +85,11 @@ def visiting(browser: Browser, console: str, **settings: object) -> Iterator[Vis
         route.abort()
 
     def said(message: ConsoleMessage) -> None:
-        # A page that may not be seen is no fault of a script; the tests look at the status themselves.
-        if message.type == "error" and "Failed to load resource" not in message.text:
+        # A page that may not be seen is no fault of a script; the tests look at the status themselves. A mail in its
+        # frame is refused what it wants, and says so: that is what the frame is for.
+        in_a_frame = any(message.location.get("url") == frame.url for frame in page.frames[1:])
+        in_a_frame |= "Blocked script execution in" in message.text
+        if message.type == "error" and "Failed to load resource" not in message.text and not in_a_frame:
             visitor.troubles.append(f"{urlsplit(page.url).path}: in the browser's log: {message.text}")
 
     def asked(dialog: Dialog) -> None:
