@@ -83,7 +83,8 @@ def main() -> int:
         with _week(installation, sandbox) as week:
             console = running.enter_context(running_console(installation))
             browser = running.enter_context(running_chromium())
-            written = [path for picture in PICTURES for path in _take(browser, console, picture, week, folder)]
+            session = _log_in(browser, console)
+            written = [path for it in PICTURES for path in _take(browser, console, session, it, week, folder)]
     large = [path.name for path in written if path.stat().st_size > MOST_BYTES]
     _say(
         f"{len(written)} pictures in {folder}"
@@ -154,13 +155,19 @@ def _a_recipient(installation: Installation, bulk_send: int) -> int:
     return int(answer.output)
 
 
-def _take(browser: Browser, console: str, picture: Picture, week: Week, folder: Path) -> list[Path]:
+def _log_in(browser: Browser, console: str) -> str:
+    with visiting(browser, console) as visitor:
+        visitor.log_in("lucia", PASSWORD)
+        return next(str(it["value"]) for it in visitor.context.cookies() if it["name"] == "sessionid")
+
+
+def _take(browser: Browser, console: str, session: str, picture: Picture, week: Week, folder: Path) -> list[Path]:
     taken = []
     for look in ("light", *picture.also):
         size, theme = (NARROW if look == "narrow" else WIDE), ("dark" if look == "dark" else "light")
         settings: dict[str, Any] = {"viewport": size, "color_scheme": theme}
         with visiting(browser, console, **settings) as visitor:
-            visitor.log_in("lucia", PASSWORD)
+            visitor.enter(session)
             taken.append(_picture(visitor, picture, week, folder, "" if look == "light" else f"-{look}"))
     return taken
 

@@ -178,7 +178,7 @@ class Recipients(Step):
         return self
 
     def choose(self, address: str) -> "Recipients":
-        self.page.locator("#result_list").get_by_role("link").filter(has_text=address).first.click()
+        self.page.locator("#content table, table").get_by_role("link").filter(has_text=address).first.click()
         self.page.wait_for_url(re.compile(r"/recipient/\d+/change/"))
         return self
 

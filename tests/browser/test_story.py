@@ -27,6 +27,7 @@ QUICK = {
     "SECRET_KEY": "of the story in a browser " * 3,
 }
 SLOWLY = "6"  # messages a second
+FIRST_ROW = 2  # as a spreadsheet numbers it; of persona0
 BAD = [
     ("Eva", "eva(arroba)example.com", "1", "10", "2026-12-15"),
     ("Luis", "persona7@example.com", "2", "10", "2026-12-15"),
@@ -140,6 +141,10 @@ def _find_a_recipient(visitor: Visitor, day: Day) -> None:
     found.sees("Aceptado")
     ours = next(one for one, address in day.sandbox.accepted_ids().items() if address == "persona11@example.com")
     found.sees(ours)
+    if _pages_to_prepare():
+        visitor.open(f"/admin/relay/bulksend/1/preview/{FIRST_ROW + 11}/")
+        found.sees("persona11@example.com")
+        expect(Preparing(visitor).mail().locator("body")).to_contain_text("Persona 11")
     refused = Recipients(visitor).find("persona9@example.com").choose("persona9@example.com")
     refused.sees("Rechazado")
 
