@@ -23,18 +23,42 @@ NO_PAGES = {
     "reports_generatedreport_process_pending",
     "reports_generatedreport_retry",
     "reports_generatedreport_load",
+    "dashboard_csv",
+    "dashboard_live",
+    "relay_activity_export",
+    "relay_bulksend_accept_rejects",
+    "relay_bulksend_confirm",
+    "relay_bulksend_list_progress",
+    "relay_bulksend_preview_jump",
+    "relay_bulksend_preview_mail",
+    "relay_bulksend_preview_test",
+    "relay_bulksend_progress",
+    "relay_bulksend_results",
+    "relay_mailtemplate_check",
+    "relay_mailtemplate_discard",
+    "relay_mailtemplate_fetch",
+    "relay_mailtemplate_finish",
+    "relay_mailtemplate_preview",
+    "relay_mailtemplate_refresh",
+    "relay_mailtemplate_try",
+    "relay_preparation_attach",
+    "relay_preparation_detach",
+    "relay_preparation_progress",
+    "relay_preparation_stop",
+    "relay_preparation_upload",
 }
 # Parts that a script puts into a page: their texts are looked at, the rest is the page's.
 FRAGMENTS = {"search"}
 # Where the keys of objects do not make the arguments, or where there is more to see: paths below /admin/.
 SAMPLES = {
+    "relay_bulksend_preview": ["relay/bulksend/{pk}/preview/2/", "relay/bulksend/{pk}/preview/3/"],
     "app_list": ["relay/", "reports/", "auth/"],
     "search": ["search/?s=envios", "search/?s=nada-que-exista"],
     "relay_bulksend_changelist": ["relay/bulksend/", "relay/bulksend/?q=cuotas", "relay/bulksend/?q=nada-que-exista"],
     "relay_recipient_changelist": ["relay/recipient/", "relay/recipient/?q=ana@example.com"],
 }
 # Nobody adds, changes or deletes what the ledger holds, so these refuse even Lucía.
-MAY_REFUSE = re.compile(r"_(add|delete|change|history)$|_(was_sent|was_not_sent|rejects)$")
+MAY_REFUSE = re.compile(r"_(add|delete|change|history|was_sent|was_not_sent|approve|reject)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +95,9 @@ def _walk(patterns: list[URLPattern | URLResolver]) -> Iterator[URLPattern]:
 def _paths(name: str, arguments: list[str], objects: dict[str, list[str]]) -> Iterator[str]:
     model = next((label for label in objects if name.startswith(label.replace(".", "_") + "_")), None)
     if name in SAMPLES:
-        yield from ("/admin/" + sample for sample in SAMPLES[name])
+        for sample in SAMPLES[name]:
+            keys = objects[model] if model and "{pk}" in sample else [""]
+            yield from ("/admin/" + sample.replace("{pk}", pk) for pk in keys)
     elif not arguments:
         yield reverse(f"admin:{name}")
     elif model and len(arguments) == 1:
