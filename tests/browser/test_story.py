@@ -66,21 +66,21 @@ def lucia_there(chromium: Browser, day: Day) -> Iterator[Visitor]:
 
 
 def test_from_a_file_with_bad_rows_to_a_loaded_report(lucia_there: Visitor, day: Day, chromium: Browser) -> None:
-    _prepare(lucia_there, day)
+    sent = _prepare(lucia_there, day)
     _send_and_watch(lucia_there, day)
-    _find_a_recipient(lucia_there, day)
+    _find_a_recipient(lucia_there, day, sent)
     _report(lucia_there, day, chromium)
 
 
-def _prepare(visitor: Visitor, day: Day) -> None:
+def _prepare(visitor: Visitor, day: Day) -> int:
     """Checked, corrected, checked again, looked at, tried, and given an hour."""
     installation = day.installation
     corrected = installation.write_file([*people(250), ("Eva", *BAD[0][1:]), BAD[1]], "cuotas corregidas.csv")
     tomorrow = datetime.now(ZoneInfo("America/Guayaquil")).date() + timedelta(days=1)
     if not _pages_to_prepare():
         hour = ("--schedule-at", f"{tomorrow}T09:30", "--rate", SLOWLY, "--accept-rejects")
-        installation.create(day.sandbox.template, corrected, "--name", NAME, "--sender", "cobranzas@example.com", *hour)
-        return
+        named = ("--name", NAME, "--sender", "cobranzas@example.com")
+        return installation.create(day.sandbox.template, corrected, *named, *hour)
     first = installation.write_file([*people(250), *BAD], "cuotas.csv")
     preparing = Preparing(visitor).begin().choose("Aviso de pago", "cobranzas@example.com", NAME)
     preparing.upload(first).check()
@@ -99,6 +99,7 @@ def _prepare(visitor: Visitor, day: Day) -> None:
     page = preparing.schedule(sent, tomorrow, "09:30", SLOWLY).confirm(250)
     page.sees("9:30")
     assert day.sandbox.accepted() == {"lucia@example.com": 1}
+    return sent
 
 
 def _pages_to_prepare() -> bool:
@@ -136,13 +137,13 @@ def _send_and_watch(visitor: Visitor, day: Day) -> None:
     page.sees("lucia")  # the log of decisions says who
 
 
-def _find_a_recipient(visitor: Visitor, day: Day) -> None:
+def _find_a_recipient(visitor: Visitor, day: Day, sent: int) -> None:
     found = Recipients(visitor).find("persona11@example.com").choose("persona11@example.com")
     found.sees("Aceptado")
     ours = next(one for one, address in day.sandbox.accepted_ids().items() if address == "persona11@example.com")
     found.sees(ours)
     if _pages_to_prepare():
-        visitor.open(f"/admin/relay/bulksend/1/preview/{FIRST_ROW + 11}/")
+        visitor.open(f"/admin/relay/bulksend/{sent}/preview/{FIRST_ROW + 11}/")
         found.sees("persona11@example.com")
         expect(Preparing(visitor).mail().locator("body")).to_contain_text("Persona 11")
     refused = Recipients(visitor).find("persona9@example.com").choose("persona9@example.com")
