@@ -10,19 +10,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import django  # noqa: E402
+from django.urls import resolve  # noqa: E402
 from playwright.sync_api import Browser  # noqa: E402
 
 from demo.sample import write_sample  # noqa: E402
 from tests.browser.chromium import running_chromium  # noqa: E402
 from tests.browser.console import running_console  # noqa: E402
+from tests.browser.steps import Preparing  # noqa: E402
 from tests.browser.visitor import Visitor, visiting  # noqa: E402
 from tests.installation import Installation, new_database, people  # noqa: E402
 from tests.sandbox import Sandbox, running_sandbox  # noqa: E402
@@ -45,6 +49,7 @@ class Week:
     scheduled: int
     recipient: int
     report: int
+    preparation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +61,20 @@ class Picture:
 
 PICTURES = (
     Picture("inicio", lambda week: "/admin/", ("dark", "narrow")),
+    Picture("preparar-plantilla", lambda week: f"/admin/relay/preparation/{week.preparation}/template/"),
+    Picture("preparar-archivo", lambda week: f"/admin/relay/preparation/{week.preparation}/file/", ("narrow",)),
+    Picture("revision", lambda week: f"/admin/relay/bulksend/{week.draft}/review/"),
+    Picture("correo", lambda week: f"/admin/relay/bulksend/{week.draft}/preview/2/"),
+    Picture("cuando", lambda week: f"/admin/relay/bulksend/{week.scheduled}/when/"),
     Picture("envios", lambda week: "/admin/relay/bulksend/", ("dark", "narrow")),
     Picture("envio-en-curso", lambda week: f"/admin/relay/bulksend/{week.moving}/change/", ("dark", "narrow")),
     Picture("envio-terminado", lambda week: f"/admin/relay/bulksend/{week.done}/change/"),
-    Picture("borrador", lambda week: f"/admin/relay/bulksend/{week.draft}/change/"),
     Picture("destinatarios", lambda week: f"/admin/relay/recipient/?bulk_send={week.done}"),
     Picture("destinatario", lambda week: f"/admin/relay/recipient/{week.recipient}/change/"),
+    Picture("plantillas", lambda week: "/admin/relay/mailtemplate/"),
     Picture("reportes", lambda week: "/admin/reports/generatedreport/", ("dark",)),
     Picture("reporte", lambda week: f"/admin/reports/generatedreport/{week.report}/change/"),
-    Picture("solicitar-reporte", lambda week: "/admin/reports/generatedreport/add/"),
-    Picture("ventanas", lambda week: "/admin/relay/sendingwindow/"),
+    Picture("actividad", lambda week: "/admin/relay/activity/"),
 )
 
 
@@ -74,6 +83,7 @@ def main() -> int:
     parser.add_argument("folder", nargs="?", type=Path, default=IMAGES)
     folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
+    django.setup()
     with tempfile.TemporaryDirectory(prefix="relay-pictures-") as place, contextlib.ExitStack() as running:
         sandbox = running.enter_context(running_sandbox(Path(place, "sandbox.sqlite3"), "--delivery-seconds", "0"))
         database = running.enter_context(new_database(Path(place)))
@@ -84,7 +94,11 @@ def main() -> int:
             console = running.enter_context(running_console(installation))
             browser = running.enter_context(running_chromium())
             session = _log_in(browser, console)
-            written = [path for it in PICTURES for path in _take(browser, console, session, it, week, folder)]
+            week = _prepare(browser, console, session, installation, week)
+            there = [it for it in PICTURES if _is_there(it.path(week))]
+            for missing in set(PICTURES) - set(there):
+                _say(f"this version has no page for {missing.name}.png")
+            written = [path for it in there for path in _take(browser, console, session, it, week, folder)]
     large = [path.name for path in written if path.stat().st_size > MOST_BYTES]
     _say(
         f"{len(written)} pictures in {folder}"
@@ -121,11 +135,11 @@ def _week(installation: Installation, sandbox: Sandbox) -> Iterator[Week]:
     moving = _create(
         installation, sandbox, installation.write_file(people(9000), "cuotas-enero.csv"), "Cuotas de enero"
     )
-    sandbox.faults(latency_ms=700, recipients=refused)
+    sandbox.faults(latency_ms=900, recipients=refused)
     with (installation.folder / "sending.log").open("wb") as log:
         process = installation.start_logged(log, "bulk", "start", str(moving), "--drain", "--json")
         try:
-            installation.wait_until(moving, "accepted", 150, timeout=90)
+            installation.wait_until(moving, "accepted", 80, timeout=90)
             yield Week(done, moving, draft, scheduled, _a_recipient(installation, second), report)
         finally:
             process.terminate()
@@ -159,6 +173,21 @@ def _log_in(browser: Browser, console: str) -> str:
     with visiting(browser, console) as visitor:
         visitor.log_in("lucia", PASSWORD)
         return next(str(it["value"]) for it in visitor.context.cookies() if it["name"] == "sessionid")
+
+
+def _prepare(browser: Browser, console: str, session: str, installation: Installation, week: Week) -> Week:
+    """Somebody is preparing one more, and has got as far as its file."""
+    if not _is_there("/admin/relay/preparation/add/"):
+        return week
+    with visiting(browser, console) as visitor:
+        visitor.enter(session)
+        file = installation.folder / "destinatarios-diciembre.csv"
+        Preparing(visitor).begin().choose("Aviso de pago", SENDER, "Aviso de vencimiento, zona sur").upload(file)
+        return replace(week, preparation=int(visitor.page.url.split("/preparation/")[1].split("/")[0]))
+
+
+def _is_there(path: str) -> bool:
+    return resolve(urlsplit(path).path).url_name is not None  # the last of the admin's URLs takes whatever is no page
 
 
 def _take(browser: Browser, console: str, session: str, picture: Picture, week: Week, folder: Path) -> list[Path]:
