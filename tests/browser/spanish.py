@@ -13,6 +13,8 @@ from tools import translations
 
 PLACEHOLDER = re.compile(r"%\(\w+\)[sdfr]|%[sd]|\{\w*\}")
 
+VARIABLE = re.compile(r"\{\{[^}]*\}\}")  # of templates
+
 
 def english_in(texts: Iterable[str]) -> list[str]:
     left = []
@@ -27,7 +29,7 @@ def _without_names(text: str) -> str:
     """Without what a person, a file or the relay wrote."""
     for written in (HOSTILE, SCRIPT, *FORMULAS[2:4], FORMULAS[0]):
         text = text.replace(written, "")
-    return NAMES.sub("", text)
+    return NAMES.sub("", VARIABLE.sub("", text))
 
 
 @cache

@@ -228,6 +228,8 @@ def _parts_to_come(lucia: Any) -> None:
     from django.apps import apps
     from django.utils import timezone
 
+    from tests.relay.admin_rows import bulk_send
+
     known = apps.all_models["relay"]
     if template := known.get("mailtemplate"):
         whole = {"name": HOSTILE, "subject": "{{nombre}} " + SCRIPT, "from_email": SENDER, "from_name": HOSTILE}
@@ -246,6 +248,7 @@ def _parts_to_come(lucia: Any) -> None:
                 | more,
                 fetched_at=timezone.now(),
             )
+        bulk_send("done", template_id="plantilla-0", template_html=f"<p>Hola</p>{HOSTILE}", name="Con otra versión")
     if preparation := known.get("preparation"):
         for checking, more in (("idle", {}), ("waiting", {}), ("failed", {"problem": HOSTILE}), ("checked", {})):
             preparation.objects.create(
