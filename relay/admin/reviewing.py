@@ -15,7 +15,7 @@ from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from relay import decisions, trying
 from relay.admin import words
@@ -85,11 +85,11 @@ class ReviewPages:
             )
 
         return [
-            named("review/", require_GET(self.review), "review"),
+            named("review/", require_safe(self.review), "review"),
             named("review/accept/", require_POST(self.accept), "accept_rejects"),
-            named("preview/", require_GET(self.jump), "preview_jump"),
-            named("preview/<int:row>/", require_GET(self.preview), "preview"),
-            named("preview/<int:row>/mail/", require_GET(self.mail), "preview_mail"),
+            named("preview/", require_safe(self.jump), "preview_jump"),
+            named("preview/<int:row>/", require_safe(self.preview), "preview"),
+            named("preview/<int:row>/mail/", require_safe(self.mail), "preview_mail"),
             named("preview/<int:row>/test/", require_POST(self.test), "preview_test"),
         ]
 
