@@ -1,16 +1,19 @@
 """Senders that only some groups may write from, and where that holds."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import Group, User
 from django.utils import translation
 
 from relay import decisions, senders
+from relay.creating import Order, create_bulk_send
 from relay.decisions import Actor
 from relay.models import BulkSend, Sender
 from relay.senders import SenderNotAllowed
 from tests.relay.admin_rows import Status, bulk_send, user
+from tests.sandbox import Sandbox
 
 pytestmark = pytest.mark.django_db
 
@@ -68,3 +71,13 @@ def test_a_command_of_the_operator_may(limited: Sender) -> None:
 def test_an_address_that_is_no_sender_is_limited_to_nobody(limited: Sender) -> None:
     senders.check_sender(user("luis"), "plantilla@example.com")
     senders.check_sender(user("rosa"), "")
+
+
+@pytest.mark.usefixtures("new")
+def test_who_may_not_write_from_it_creates_nothing_with_it(limited: Sender, sandbox: Sandbox, tmp_path: Path) -> None:
+    people = tmp_path / "lista.csv"
+    people.write_text("nombre;correo;cedula;monto;vence\nAna;ana@example.com;1;10;2026-12-15\n")
+    order = Order(template_id=sandbox.template, recipients=people, sender=limited.email, created_by=user("luis"))
+    with pytest.raises(SenderNotAllowed):
+        create_bulk_send(order)
+    assert not BulkSend.objects.exists()
