@@ -123,6 +123,8 @@ def add_chart(
 
     def content(viewer: Viewer) -> SafeString:
         chart = make()
+        if chart.empty and _is_new():
+            return SafeString()
         return drawing.figure(chart, draw(chart), csv_url=csv_address(name), note=str(note))
 
     sections.append(Section(name, rights, content, order, live=False))
@@ -190,12 +192,13 @@ def _parts(viewer: Viewer, shown: Iterable[Section]) -> list[SafeString]:
 def _top(viewer: Viewer) -> SafeString:
     """What is always there: needs and figures, or the first steps, or whom to ask."""
     sees = may(viewer, *_rights())
+    counts = _told(figures, viewer)
     context = {
         "sees": sees,
         "administrators": [] if sees else _administrators(),
         "needs": sorted(_told(needs, viewer), key=lambda need: not need.urgent),
         "steps": _steps(viewer),
-        "figures": _told(figures, viewer),
+        "figures": counts if any(figure.lately for figure in counts) or not _is_new() else [],
         "days": DAYS,
         "today": formats.date_format(timezone.localdate(), "DATE_FORMAT"),
     }
@@ -213,8 +216,13 @@ def _told[Answer](asked: Iterable[Asked[Iterable[Answer]]], viewer: Viewer) -> l
     return [answer for one in asked if may(viewer, *one.rights) for answer in one.tell(viewer)]
 
 
+def _is_new() -> bool:
+    """An installation that has never prepared a bulk send: empty charts would only stand in the way of what to do."""
+    return not BulkSend.objects.exists()
+
+
 def _steps(viewer: Viewer) -> list[SafeString]:
-    if BulkSend.objects.exists():
+    if not _is_new():
         return []
     return [one.tell(viewer) for one in first_steps if may(viewer, *one.rights)]
 

@@ -22,7 +22,7 @@ from relay.admin.unfolded import Text
 BAR = 0.7
 MOST_STEPS = 4
 # So many names fit below a chart on a telephone.
-MOST_NAMES = 6
+MOST_NAMES = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,16 @@ def test_an_empty_installation_says_the_first_three_steps(lucia: Client):
     assert WELL not in page
 
 
+def test_an_empty_installation_shows_no_empty_charts_and_no_noughts(lucia: Client):
+    page = shown(lucia)
+    assert "dashboard-figures" not in page
+    assert "Messages per day" not in page
+    bulk_send(Status.DONE)
+    page = shown(lucia)
+    assert "dashboard-figures" in page
+    assert "Messages per day" in page
+
+
 def test_a_step_that_is_done_says_so(lucia: Client):
     assert "Done:" not in shown(lucia)
     Sender.objects.create(email="cobros@example.com")

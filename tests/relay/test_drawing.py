@@ -62,7 +62,7 @@ def test_the_last_place_is_always_named() -> None:
     below = [text.text for text in drawn.iter("text") if text.attrib["y"] == "100%" and "dy" in text.attrib]
 
     assert "30/11" in below
-    assert len([text for text in below if text and "/" in text]) <= 6
+    assert len([text for text in below if text and "/" in text]) <= 5
 
 
 def test_whoever_points_at_a_place_is_told_its_numbers() -> None:

@@ -15,7 +15,7 @@ from reports import problems
 from reports.loading import load as load_it
 from reports.loading import request_load
 from reports.models import DailyTotal
-from tests.relay.admin_rows import HOSTILE, user
+from tests.relay.admin_rows import HOSTILE, bulk_send, user
 from tests.reports import rows
 from tests.reports.report_rows import Loading, State, load, report, with_file
 
@@ -114,6 +114,7 @@ def test_what_is_loaded_stands_there_after_the_load(manager: Client):
 
 
 def test_without_any_delivery_the_chart_says_what_to_do(manager: Client):
+    bulk_send()
     assert "request a report, then load it" in shown(manager)
 
 
