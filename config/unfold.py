@@ -50,6 +50,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
     "ENVIRONMENT": "config.unfold.environment",
+    "STYLES": [lambda request: static("relay/admin.css")],
     "DASHBOARD_CALLBACK": "relay.admin.dashboard.put_in",
     "SITE_VIEWS": [
         ("start/live/", "dashboard_live", "relay.admin.dashboard.LiveView"),
