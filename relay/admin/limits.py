@@ -44,9 +44,14 @@ def limit_sentence(bulk_send: BulkSend, now: Watch) -> str:
 def _rate(bulk_send: BulkSend, now: Watch) -> str:
     own, account = bulk_send.max_rate, settings.RELAY_MAX_RATE
     if own and (not account or (own <= account and now.rate >= NEARLY * own)):
-        return _now("Its own rate: %(rate)s messages per second.") % {"rate": formats.number_format(own)}
+        return _now("Its own rate: %(rate)s messages per second.") % {"rate": _number(own)}
     if account:
         return _now("The account's rate (RELAY_MAX_RATE): %(rate)s messages per second for all bulk sends.") % {
-            "rate": formats.number_format(account)
+            "rate": _number(account)
         }
     return _now("A rate that has just been lifted.")
+
+
+def _number(rate: float) -> str:
+    """20, and not 20.0."""
+    return formats.number_format(int(rate) if rate == int(rate) else rate)
