@@ -50,14 +50,13 @@ UNFOLD: dict[str, Any] = {
     "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
     "ENVIRONMENT": "config.unfold.environment",
-    "STYLES": [lambda request: static("relay/admin.css")],
     "DASHBOARD_CALLBACK": "relay.admin.dashboard.put_in",
     "SITE_VIEWS": [
         ("start/live/", "dashboard_live", "relay.admin.dashboard.LiveView"),
         ("start/<slug:name>.csv", "dashboard_csv", "relay.admin.dashboard.CsvView"),
         ("account/", "relay_account", "relay.admin.account.AccountView"),
+        ("jsi18n/", "script_texts", "relay.admin.script_texts.ScriptTexts"),
     ],
-    "STYLES": [lambda request: static("relay/admin.css"), lambda request: static("relay/people.css")],
     # In the menu of whoever is logged in.
     "ACCOUNT": {
         "navigation": [
@@ -65,7 +64,11 @@ UNFOLD: dict[str, Any] = {
             {"title": _("Change password"), "link": reverse_lazy("admin:password_change")},
         ],
     },
-    "STYLES": [lambda request: static("relay/admin.css"), lambda request: static("relay/shell.css")],
+    "STYLES": [
+        lambda request: static("relay/admin.css"),
+        lambda request: static("relay/people.css"),
+        lambda request: static("relay/shell.css"),
+    ],
     "SCRIPTS": [lambda request: static("relay/shell.js")],
     "SIDEBAR": {
         "navigation": [

@@ -23,6 +23,7 @@ class ScriptTexts(JavaScriptCatalog):
     """In the place of the admin's: what Django translates, and what it does not."""
 
     packages = ["django.contrib.admin"]
+    admin_site: Any = None  # Unfold gives it to every view of the site's own
 
     def get_catalog(self) -> dict[str, Any]:
         return {text: gettext(text) for text in TEXTS} | super().get_catalog()
