@@ -20,7 +20,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.files.base import File
 from django.db import transaction
-from django.db.models import ProtectedError, QuerySet, Sum
+from django.db.models import ProtectedError, Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -39,7 +39,6 @@ from relay.models import (
     MailTemplate,
     Preparation,
     RememberedMapping,
-    Sender,
     WrongState,
 )
 from relay.recipients import Corrections
@@ -56,11 +55,6 @@ Checking = Preparation.Checking
 
 class Outdated(Explained):
     """Somebody else, or the same person in another tab, saved meanwhile."""
-
-
-def senders_for(user: User) -> QuerySet[Sender]:
-    """From which addresses this person may send."""
-    return Sender.objects.filter(active=True)
 
 
 def open_preparation(user: User | None) -> Preparation:

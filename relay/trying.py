@@ -24,6 +24,7 @@ from relay.composing import Composed, Composer
 from relay.creating import Refused
 from relay.halts import halt_for
 from relay.models import BulkSend, Recipient, Suppression, TestSend
+from relay.senders import check_sender
 from relay_client import (
     RelayClient,
     RelayError,
@@ -43,7 +44,7 @@ Outcome = TestSend.Outcome
 
 
 def send_test(recipient: Recipient, to: User) -> TestSend:
-    """Sends the mail of this row to this person, and to nobody else. Raises Refused when nothing was tried; whatever
+    """Sends the mail of this row to this person, and to nobody else. Raises Refused or SenderNotAllowed when nothing was tried; whatever
     the relay said is in what is returned."""
     bulk_send = recipient.bulk_send
     email = _own_address(to)
@@ -54,6 +55,7 @@ def send_test(recipient: Recipient, to: User) -> TestSend:
         )
     if recipient.state != Recipient.State.PENDING:
         raise Refused(_("Row %(row)d is not sent: choose one that is.") % {"row": recipient.row})
+    check_sender(to, bulk_send.from_email)
     composed = _composed(recipient, email)
     client = open_relay(max_connections=1)
     test = _put_on_record(recipient, email, to, composed)

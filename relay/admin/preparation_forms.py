@@ -12,11 +12,11 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
-from relay import preparing
 from relay.addresses import AddressProblem, check_address
 from relay.admin import words
 from relay.models import MailTemplate, Preparation, Sender
 from relay.rendering import TemplateProblem, compile_template
+from relay.senders import senders_for
 from relay.text_encoding import ENCODINGS
 
 LONGEST_SUBJECT = 1_000
@@ -57,7 +57,7 @@ class TemplateStepForm(forms.Form):
     def __init__(self, user: Any, preparation: Preparation | None, data: Any = None) -> None:
         super().__init__(data, initial=_template_step(preparation))
         self.fields["template"].error_messages["required"] = _("Choose a template.")
-        senders = preparing.senders_for(user)
+        senders = senders_for(user)
         if preparation is not None and preparation.sender_id is not None:  # also when it is no longer to be chosen
             senders = (senders | Sender.objects.filter(pk=preparation.sender_id)).distinct()
         self.fields["sender"].queryset = senders  # type: ignore[attr-defined]
