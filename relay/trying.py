@@ -17,7 +17,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from relay import dialects, reasons
+from relay import activity, dialects, reasons
 from relay.account import open_relay
 from relay.addresses import AddressProblem, check_address, comparison_key
 from relay.composing import Composed, Composer
@@ -44,8 +44,10 @@ Outcome = TestSend.Outcome
 
 
 def send_test(recipient: Recipient, to: User) -> TestSend:
-    """Sends the mail of this row to this person, and to nobody else. Raises Refused or SenderNotAllowed when nothing was tried; whatever
-    the relay said is in what is returned."""
+    """Sends the mail of this row to this person, and to nobody else; what the relay said is in what is returned.
+
+    Raises Refused or SenderNotAllowed when nothing was tried.
+    """
     bulk_send = recipient.bulk_send
     email = _own_address(to)
     if bulk_send.status not in MAY_BE_TRIED_IN:
@@ -100,6 +102,7 @@ def _put_on_record(recipient: Recipient, email: str, to: User, composed: Compose
                 _("You have sent %(count)d tests within the last hour: wait a while before the next one.")
                 % {"count": MOST_AN_HOUR}
             )
+        activity.record(activity.What.TESTED, by=to, about=recipient.bulk_send, row=recipient.row)
         return TestSend.objects.create(
             bulk_send=recipient.bulk_send,
             row=recipient.row,

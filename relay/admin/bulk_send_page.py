@@ -22,7 +22,8 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET
 
-from relay import approving, reasons
+from relay import activity, approving, reasons
+from relay.activity import What
 from relay.admin import polling, words
 from relay.admin.decisions import DECISIONS
 from relay.admin.findings import findings_of, recipients_of
@@ -310,6 +311,7 @@ class WatchPages:
         bulk_send = self._viewed(request, object_id)
         if not _may_see_recipients(request):
             raise PermissionDenied
+        activity.record(What.EXPORTED, by=request.user, about=bulk_send, request=request, file="results")
         response = StreamingHttpResponse(_as_csv(bulk_send), content_type="text/csv; charset=utf-8")
         response["Content-Disposition"] = f'attachment; filename="bulk-send-{bulk_send.pk}-results.csv"'
         response["X-Content-Type-Options"] = "nosniff"

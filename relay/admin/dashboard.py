@@ -21,6 +21,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.views.generic import View
 
+from relay import activity
+from relay.activity import What
 from relay.admin import drawing, polling, words
 from relay.admin.downloads import rows_as_csv
 from relay.admin.drawing import Chart
@@ -258,6 +260,7 @@ class CsvView(View):
             raise Http404
         if not may(request.user, *table.rights):
             raise PermissionDenied
+        activity.record(What.EXPORTED, by=request.user, request=request, file="dashboard")
         return rows_as_csv(table.rows(), filename=f"{name}-{timezone.localdate():%Y-%m-%d}.csv")
 
 

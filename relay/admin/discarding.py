@@ -8,7 +8,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
-from relay import preparing, tasks
+from relay import activity, preparing, tasks
+from relay.activity import What
 from relay.admin.confirming import Question, ask
 from relay.admin.unfolded import ModelAdmin
 from relay.explained import Explained
@@ -50,6 +51,8 @@ def _discard[M: Model](
     except Explained as problem:
         admin.message_user(request, str(problem), messages.ERROR)
         return HttpResponseRedirect(back)
+    if isinstance(about, BulkSend):  # whose page records its own verbs
+        activity.record(What.DELETED, by=request.user, about=about, request=request)
     admin.log_deletions(request, type(about)._default_manager.filter(pk=about.pk))
     preparing.delete_discarded(with_at_most=AT_ONCE)
     if Preparation.objects.filter(discarded_at__isnull=False).exists():
