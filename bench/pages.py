@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from importlib import import_module
 from math import ceil
 from statistics import median
@@ -30,6 +30,7 @@ MOVING_SHARE = 0.1
 PEOPLE = 3_000_000  # who recur from one bulk send to the next
 SUPPRESSED = 50_000
 REPORTS = 200
+WEEK = timedelta(days=7)
 ACTS = 500_000  # of people, on record
 TEMPLATE_BYTES = 50_000
 
@@ -118,9 +119,15 @@ def _pages() -> list[Page]:
         Page("report", _named("reports_generatedreport_change", row_of("reports_generatedreport"))),
         Page("deliveries", _named(deliveries)),
         Page("deliveries to one person", lambda filled: _named(deliveries, query=f"?q={filled.address}")(filled)),
-        Page("deliveries of a day", _named(deliveries, query="?local_day=2026-03-02")),
+        Page("deliveries of the last days", _named(deliveries, query=f"?local_day__gte={_a_week_ago()}")),
         Page("delivery", _named("reports_delivery_change", row_of("reports_deliveries"))),
     ]
+
+
+def _a_week_ago() -> date:
+    from django.utils import timezone
+
+    return timezone.localdate() - WEEK
 
 
 def _poll_of_list(filled: Filled) -> str:
@@ -250,7 +257,7 @@ _DELIVERIES = """
         CASE WHEN n %% 4 = 0 THEN 1 ELSE 0 END, CASE WHEN n %% 20 = 0 THEN 1 ELSE 0 END, at + interval '1 day'
     FROM (
         SELECT n, now() - interval '365 days' + n * (interval '365 days' / %(total)s) AS at
-        FROM generate_series(%(first)s, %(last)s) n
+        FROM generate_series(%(first)s::int, %(last)s::int) n
     ) rows
 """
 _DELIVERIES_AT_ONCE = 1_000_000
@@ -380,7 +387,7 @@ class Measured:
     def __str__(self) -> str:
         p50, p95 = self.percentile(0.5), self.percentile(0.95)
         verdict = "met" if self.met else "MISSED"
-        figures = (p50, p95, self.first, self.cpu, len(self.statements))
+        figures = (p50, p95, min(self.milliseconds), self.first, self.cpu, len(self.statements))
         return f"{self.page.name:34}{''.join(f'{figure:9.0f}' for figure in figures)}   {verdict}"
 
 
@@ -465,7 +472,8 @@ def main(arguments: list[str]) -> int:
             client = _operator()
             asked = [page for page in _pages() if options.only in page.name]
             measured = [found for page in asked if (found := _ask(client, page, filled, options.repeat))]
-            print(f"\n{'':34}{'p50 ms':>9}{'p95 ms':>9}{'first':>9}{'cpu':>9}{'queries':>9}   goal: p95 < {GOAL_MS} ms")
+            names = ("p50 ms", "p95 ms", "best", "first", "cpu", "queries")
+            print(f"\n{'':34}{''.join(f'{name:>9}' for name in names)}   goal: p95 < {GOAL_MS} ms")
             print(*measured, sep="\n")
             for one in measured:
                 if not one.met:
