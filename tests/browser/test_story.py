@@ -170,7 +170,8 @@ def _report(visitor: Visitor, day: Day, chromium: Browser) -> None:
         stale.load_button().click()
         stale.sees("ya se cargó en «default»")
     loads = day.installation.json("report", "status", "1")["loads"]
-    assert [(load["alias"], load["rows"], load["inserted"]) for load in loads] == [("default", 249, 249)]
+    messages = sum(day.sandbox.accepted().values())  # the relay's report knows of the test too
+    assert [(load["alias"], load["rows"], load["inserted"]) for load in loads] == [("default", messages, messages)]
 
 
 # --- as each group -----------------------------------------------------------------------------------------------
