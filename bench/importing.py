@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
             small = imported()
             expected = _write_file(file, rows)
             for number in range(options.repeat):
-                empty(connection, "relay_recipient, relay_attempt")
+                empty(connection, "relay_recipient, relay_attempt, relay_settlement")
                 imports.append(imported())
                 wrong = _wrong(connection, imports[-1].result, expected)
                 if wrong:
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
                     return 1
                 if psql:
                     dump(connection, "relay_recipient", finished)
-                    empty(connection, "relay_recipient, relay_attempt")
+                    empty(connection, "relay_recipient, relay_attempt, relay_settlement")
                     copies.append(seconds_to_copy(psql, "relay_recipient", finished, installation))
                 took = f"import {imports[-1].seconds:.1f} s" + (f", psql \\copy {copies[-1]:.1f} s" if copies else "")
                 say(f"{took} ({number + 1} of {options.repeat})")
