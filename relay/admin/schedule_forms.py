@@ -73,7 +73,8 @@ class WhenForm(forms.Form):
     twice = False
 
     def __init__(self, bulk_send: BulkSend, data: Any = None) -> None:
-        planned = timezone.localtime(bulk_send.scheduled_at) if bulk_send.scheduled_at else None
+        installation = timezone.get_default_timezone()  # not the zone in which this person reads hours
+        planned = timezone.localtime(bulk_send.scheduled_at, installation) if bulk_send.scheduled_at else None
         if planned and bulk_send.window and bulk_send.window.time_zone:
             planned = planned.astimezone(ZoneInfo(bulk_send.window.time_zone))
         super().__init__(

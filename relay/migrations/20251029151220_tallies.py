@@ -4,7 +4,8 @@ Each key is a function of the recipient's row alone (`_key`). PostgreSQL: after 
 appended; nobody waits for a row that another worker counts on. SQLite, which has one writer at a time: a counter for
 each key. What exists is counted here, by the hour, while nobody can write.
 
-Of later migrations on SQLite: whoever rebuilds `relay_recipient` must call `put_up` again.
+Of later migrations on SQLite: whoever rebuilds `relay_recipient` must empty `relay_tally` and call
+`put_up` again, which fills it anew.
 """
 
 from django.db import migrations, models
