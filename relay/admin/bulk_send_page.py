@@ -29,7 +29,7 @@ from relay.admin.decisions import DECISIONS
 from relay.admin.findings import findings_of, recipients_of
 from relay.admin.forecast import forecast_lines
 from relay.admin.limits import limit_sentence
-from relay.admin.minutes_chart import chart
+from relay.admin.minutes_chart import chart_context
 from relay.admin.reviewing import steps_offered
 from relay.admin.unfolded import ModelAdmin, Text
 from relay.finding import FOR_A_PERSON
@@ -96,7 +96,7 @@ def _id(bulk_send: BulkSend, name: str) -> str:
 
 
 def _parts(bulk_send: BulkSend, request: HttpRequest, now: Watch) -> dict[str, SafeString]:
-    drawn = chart(now.minutes)
+    drawn = chart_context(now.minutes)
     rendered = {
         "state": ("state", _state(bulk_send, now)),
         "buttons": ("buttons", {"buttons": buttons(bulk_send, request)}),

@@ -53,6 +53,9 @@ MOST_ON_A_PAGE = 100
 DIGITS = 18  # longer numbers no column holds
 
 
+STYLED_PARTS = ("bulk_sends", "preparing", "charts", "watching")
+
+
 class BulkSendChangeList(ChangeList):
     """The list page; the counts of all its bulk sends come from one query."""
 
@@ -173,7 +176,15 @@ class BulkSendAdmin(LookingOnly, ModelAdmin[BulkSend]):
     readonly_fields: ClassVar[Any] = [name for _title, options in fieldsets for name in options["fields"]]
 
     class Media:
-        css: ClassVar = {"all": [polling.STYLE, "relay/bulk_sends.css", "relay/preparing.css", "relay/watching.css"]}
+        css: ClassVar = {
+            "all": [
+                polling.STYLE,
+                "relay/bulk_sends.css",
+                "relay/preparing.css",
+                "relay/charts.css",
+                "relay/watching.css",
+            ]
+        }
         js: ClassVar = [polling.SCRIPT]
 
     # --- who may do what ------------------------------------------------------------------------------------

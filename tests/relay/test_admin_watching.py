@@ -15,7 +15,7 @@ from django.utils import timezone
 from relay import decisions, reasons
 from relay.admin.bulk_send_page import time_left
 from relay.admin.limits import limit_sentence
-from relay.admin.minutes_chart import chart
+from relay.admin.minutes_chart import chart_context
 from relay.admin.words import number
 from relay.decisions import Actor
 from relay.models import BulkSend, Decision, Lease, Recipient
@@ -201,25 +201,23 @@ def test_the_time_left_is_told_no_finer_than_it_is_known() -> None:
 # --- chart ---------------------------------------------------------------------------------------------------
 
 
-def test_the_chart_piles_outcomes_up_to_the_most() -> None:
+def test_the_chart_shows_each_minute_and_its_table_the_sums() -> None:
     begin = timezone.now().replace(second=0, microsecond=0)
-    drawn = chart([Minute(begin, 0, 0, 0), Minute(begin + timedelta(minutes=1), 60, 30, 10)])
-    empty, full = drawn["bars"]
-    assert empty.pieces == []
-    assert [(piece.outcome, piece.y, piece.height) for piece in full.pieces] == [
-        ("accepted", "40", "60"),
-        ("refused", "10", "30"),
-        ("unknown", "0", "10"),
+    drawn = chart_context([Minute(begin, 0, 0, 0), Minute(begin + timedelta(minutes=1), 60, 30, 10)])
+    assert [(one.key, list(one.values)) for one in drawn["chart"].series] == [
+        ("accepted", [0, 60]),
+        ("refused", [0, 30]),
+        ("unknown", [0, 10]),
     ]
+    assert [values for _place, values in drawn["rows"]] == [["60", "30", "10"], ["0", "0", "0"]]  # the latest first
     assert drawn["sums"] == ["60", "30", "10"]
-    assert drawn["latest_first"] == [full, empty]
 
 
 def test_the_chart_and_its_table_say_the_same(lucia: Client) -> None:
     sent = bulk_send(Status.SENDING, processing_started_at=timezone.now())
     in_every_state(sent)
     shown = poll(lucia, sent)
-    assert shown["chart"].count("<rect class=") == 3 + 3  # a bar of three pieces, and the key
+    assert shown["chart"].count('<rect class="relay-series ') == 3 + 3  # a bar of three pieces, and the key
     assert shown["table"].count("<tr>") == 1 + 30 + 1
     recipient_free = bulk_send(Status.SENDING, processing_started_at=timezone.now())
     assert "<svg" not in poll(lucia, recipient_free)["chart"]
