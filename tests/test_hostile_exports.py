@@ -46,7 +46,8 @@ def test_every_module_that_writes_csv_neutralises_it() -> None:
         names = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
         if "writer" in names:
             writers.add(path)
-    careless = {str(path.relative_to(ROOT)) for path in writers if "neutralised(" not in path.read_text()}
+    cautious = ("neutralised(", "in results(")  # which are so already
+    careless = {str(path.relative_to(ROOT)) for path in writers if not any(it in path.read_text() for it in cautious)}
     assert careless == AS_THEY_CAME
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.db.models import Q
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import (
@@ -59,7 +60,7 @@ class TemplateStepForm(forms.Form):
         self.fields["template"].error_messages["required"] = _("Choose a template.")
         senders = senders_for(user)
         if preparation is not None and preparation.sender_id is not None:  # also when it is no longer to be chosen
-            senders = (senders | Sender.objects.filter(pk=preparation.sender_id)).distinct()
+            senders = Sender.objects.filter(Q(pk__in=senders) | Q(pk=preparation.sender_id))
         self.fields["sender"].queryset = senders  # type: ignore[attr-defined]
 
     def clean_template(self) -> MailTemplate:

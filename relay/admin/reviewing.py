@@ -193,9 +193,9 @@ class ReviewPages:
         return response
 
     def test(self, request: HttpRequest, object_id: int, row: int) -> HttpResponse:
-        recipient = self._recipient(request, object_id, row)
         if not _may_test(request):
             raise PermissionDenied
+        recipient = self._recipient(request, object_id, row)
         by = actor_of(request).user
         assert by is not None  # noqa: S101  (somebody is logged in)
         try:

@@ -131,7 +131,11 @@ def test_only_active_senders_can_be_chosen(operator: Client) -> None:
     assert "uno@example.com" in shown
     assert "dos@example.com" not in shown
     operator.post(ADD, step_a(sender=one.pk))
-    assert Preparation.objects.get().sender == one
+    preparation = Preparation.objects.get()
+    assert preparation.sender == one
+    Sender.objects.update(active=False)
+    again = page(operator, reverse("admin:relay_preparation_template", args=[preparation.pk]))
+    assert "uno@example.com" in again  # what was chosen is shown until another is
 
 
 def test_templates_are_found_by_name_and_subject(operator: Client) -> None:

@@ -16,7 +16,7 @@ from django.urls import URLResolver
 from django.utils import timezone
 
 from relay import activity, groups
-from relay.models import Attachment, GroupGrant, Sender, SendingWindow, Suppression
+from relay.models import Attachment, GroupGrant, MailTemplate, Preparation, Sender, SendingWindow, Suppression
 from reports.models import Delivery
 from tests.relay.admin_rows import State, Status, bulk_send, recipient
 from tests.reports.report_rows import report
@@ -34,9 +34,10 @@ NOBODY: set[str] = set()  # administrators alone, or not even they
 MAY: list[tuple[str, set[str]]] = [
     # Of everybody who has an account.
     (r"|login/|password_change/(done/)?|jsi18n/|search/", ALL),
-    (r"account/", ALL),
+    (r"account/|start/live/|start/<slug:name>\.csv", ALL),
     (r".*/<path:object_id>/", ALL),  # leads on to the page of the thing, which asks
     # What nobody adds, changes or deletes by hand.
+    (r"relay/preparation/<path:object_id>/delete/", NOBODY),
     (r"relay/(activity|attachment|bulksend|recipient)/(add/|<path:object_id>/delete/)", NOBODY),
     (r"reports/delivery/(add/|<path:object_id>/delete/)", NOBODY),
     (r"reports/generatedreport/<path:object_id>/delete/", NOBODY),
@@ -46,8 +47,15 @@ MAY: list[tuple[str, set[str]]] = [
     # Bulk sends.
     (r"relay/bulksend/<path:object_id>/(start|start-valid|pause|resume|retry|change-pace|cancel)/", {OPERATORS}),
     (r"relay/bulksend/<path:object_id>/(approve|reject)/", {APPROVERS}),
+    (r"relay/bulksend/<path:object_id>/discard/", {OPERATORS}),
+    (r"relay/bulksend/<int:object_id>/(review/accept|preview/<int:row>/test|when|when/confirm)/", {OPERATORS}),
     (r"relay/recipient/<path:object_id>/(was-sent|was-not-sent)/", {OPERATORS}),
     (r"relay/(bulksend|recipient|attachment)/.*", THE_THREE),
+    # Templates, and what is prepared.
+    (r"relay/mailtemplate/<path:object_id>/delete/", NOBODY),
+    (r"relay/mailtemplate/(add/|<int:object_id>/(finish|discard)/)", {OPERATORS}),
+    (r"relay/mailtemplate/.*", THE_THREE),
+    (r"relay/preparation/.*", {OPERATORS}),
     # Lists.
     (r"relay/suppression/add/", {OPERATORS}),
     (r"relay/(sender|sendingwindow|suppression)/(add/|<path:object_id>/delete/)", NOBODY),
@@ -60,7 +68,12 @@ MAY: list[tuple[str, set[str]]] = [
 # Lists of applications, what completes a field (which asks the field's own page), the way out.
 DJANGO_S = re.compile(r".*\(\?P<|autocomplete/|logout/|r/")
 # These change something: they listen to POST alone.
-POSTED = re.compile(r"reports/generatedreport/(process-pending/|<int:object_id>/(retry|load)/.*)")
+POSTED = re.compile(
+    r"reports/generatedreport/(process-pending/|<int:object_id>/(retry|load)/.*)"
+    r"|relay/mailtemplate/(refresh|try|check|<int:object_id>/(fetch|finish|discard))/"
+    r"|relay/preparation/<int:object_id>/(upload|attach|detach/<int:attachment_id>|stop)/"
+    r"|relay/bulksend/<int:object_id>/(review/accept|preview/<int:row>/test|when/confirm)/"
+)
 
 
 @dataclass(frozen=True)
@@ -108,6 +121,8 @@ def numbers(settings: Any) -> dict[str, int]:
         "group": Group.objects.create(name="Otro"),
         "generatedreport": report(),
         "delivery": delivery,
+        "mailtemplate": MailTemplate.objects.create(template_id="aviso", name="Aviso", html="x", fetched_at=now),
+        "preparation": Preparation.objects.create(name="Cobranza"),
     }
     return {name: thing.pk for name, thing in made.items()}
 

@@ -271,7 +271,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.turns > 3)
     @rule()
     def pause(self):
-        self._decide(self.bulk_send.pause, {"sending"}, "paused")
+        self._decide(self.bulk_send.pause, {"sending", "settling"}, "paused")
 
     @precondition(lambda self: self.status == "paused")
     @rule()

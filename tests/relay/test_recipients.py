@@ -359,7 +359,7 @@ def test_a_problem_calls_the_file_by_the_name_given(stored):
 
 def test_every_code_has_a_sentence_that_takes_its_parameters():
     words = dict.fromkeys(
-        ["file", "column", "name", "first", "second", "inner", "other", "names", "wanted", "encoding"], "x"
+        ["file", "column", "name", "first", "second", "inner", "other", "names", "wanted", "encoding", "delimiter"], "x"
     )
     for code in file_problems._SENTENCES:
         with translation.override("en"):
