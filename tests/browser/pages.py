@@ -13,6 +13,7 @@ NO_PAGES = {
     "logout",
     "autocomplete",
     "jsi18n",
+    "script_texts",
     "view_on_site",
     "relay_attachment_download",
     "relay_bulksend_rejects",

@@ -248,7 +248,13 @@ def _parts_to_come(lucia: Any) -> None:
                 | more,
                 fetched_at=timezone.now(),
             )
-        bulk_send("done", template_id="plantilla-0", template_html=f"<p>Hola</p>{HOSTILE}", name="Con otra versión")
+        bulk_send(
+            "done",
+            template_id="plantilla-0",
+            template_html=f"<p>Hola</p>{HOSTILE}",
+            name="Con otra versión",
+            processing_started_at=timezone.now(),
+        )
     if preparation := known.get("preparation"):
         for checking, more in (("idle", {}), ("waiting", {}), ("failed", {"problem": HOSTILE}), ("checked", {})):
             preparation.objects.create(
