@@ -81,7 +81,7 @@ def fill() -> dict[str, Any]:
     _bulk_sends(people["lucia"])
     _lists(people["lucia"])
     _reports(people["lucia"])
-    _parts_to_come(people["lucia"])
+    _templates_drafts_and_record(people["lucia"])
     return people
 
 
@@ -223,56 +223,50 @@ def _reports(lucia: Any) -> None:
     )
 
 
-def _parts_to_come(lucia: Any) -> None:
-    """Of models that stand in other parts of this version."""
-    from django.apps import apps
+def _templates_drafts_and_record(lucia: Any) -> None:
     from django.utils import timezone
 
+    from relay.models import Activity, MailTemplate, Preparation
     from tests.relay.admin_rows import bulk_send
 
-    known = apps.all_models["relay"]
-    if template := known.get("mailtemplate"):
-        whole = {"name": HOSTILE, "subject": "{{nombre}} " + SCRIPT, "from_email": SENDER, "from_name": HOSTILE}
-        html = f"<p>Estimado {{{{nombre}}}}</p>{SCRIPT}{HOSTILE}"
-        for number, more in enumerate(
-            (
-                {},
-                {"made_visually": True},
-                {"saved": "half", "wanted": {**whole, "html": html}},
-                {"gone_at": timezone.now()},
-                {"has_mistake": True, "html": "{{#nombre}}"},
-            )
-        ):
-            template.objects.create(
-                **{**whole, "html": html, "variables": ["nombre", HOSTILE], "template_id": f"plantilla-{number}"}
-                | more,
-                fetched_at=timezone.now(),
-            )
-        bulk_send(
-            "done",
-            template_id="plantilla-0",
-            template_html=f"<p>Hola</p>{HOSTILE}",
-            name="Con otra versión",
-            processing_started_at=timezone.now(),
+    whole = {"name": HOSTILE, "subject": "{{nombre}} " + SCRIPT, "from_email": SENDER, "from_name": HOSTILE}
+    html = f"<p>Estimado {{{{nombre}}}}</p>{SCRIPT}{HOSTILE}"
+    for number, more in enumerate(
+        (
+            {},
+            {"made_visually": True},
+            {"saved": "half", "wanted": {**whole, "html": html}},
+            {"gone_at": timezone.now()},
+            {"has_mistake": True, "html": "{{#nombre}}"},
         )
-    if preparation := known.get("preparation"):
-        for checking, more in (("idle", {}), ("waiting", {}), ("failed", {"problem": HOSTILE}), ("checked", {})):
-            preparation.objects.create(
-                name=HOSTILE,
-                template_id="plantilla-0",
-                template_name=HOSTILE,
-                subject=SCRIPT,
-                file_name=f"{HOSTILE}.csv",
-                address_column=HOSTILE,
-                created_by=lucia,
-                checking=checking,
-                **more,
-            )
-    if activity := known.get("activity"):
-        for what in activity.What.values:
-            activity.objects.create(
-                by=HOSTILE, by_id=lucia.pk, what=what, about_kind="bulksend", about_id="1", about_label=HOSTILE
-            )
+    ):
+        MailTemplate.objects.create(
+            **{**whole, "html": html, "variables": ["nombre", HOSTILE], "template_id": f"plantilla-{number}"} | more,
+            fetched_at=timezone.now(),
+        )
+    bulk_send(
+        "done",
+        template_id="plantilla-0",
+        template_html=f"<p>Hola</p>{HOSTILE}",
+        name="Con otra versión",
+        processing_started_at=timezone.now(),
+    )
+    for checking, more in (("idle", {}), ("waiting", {}), ("failed", {"problem": HOSTILE}), ("checked", {})):
+        Preparation.objects.create(
+            name=HOSTILE,
+            template_id="plantilla-0",
+            template_name=HOSTILE,
+            subject=SCRIPT,
+            file_name=f"{HOSTILE}.csv",
+            address_column=HOSTILE,
+            created_by=lucia,
+            checking=checking,
+            **more,
+        )
+    for what in Activity.What.values:
+        Activity.objects.create(
+            by=HOSTILE, by_id=lucia.pk, what=what, about_kind="bulksend", about_id="1", about_label=HOSTILE
+        )
 
 
 if __name__ == "__main__":
