@@ -10,13 +10,12 @@ for a moment; the transaction that stores the draft ends by asking whether it is
 
 import os
 import socket
-import threading
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -26,6 +25,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from relay import mail_templates, preparing
+from relay.beside import Beside
 from relay.creating import Order, Refused, create_bulk_send
 from relay.explained import Explained
 from relay.models import BulkSend, Preparation
@@ -138,32 +138,19 @@ def _until() -> Any:
     return Now() + timedelta(seconds=settings.RELAY_LEASE_SECONDS)
 
 
-class _Sign:
-    """Says that it goes on, and how far it is, by a connection of its own, which commits.
+class _Sign(Beside):
+    """Says that it goes on, and how far it is.
 
     On SQLite it waits while the rows are stored: nobody else can write then either, so nobody can take the check over.
     """
 
     def __init__(self, preparation_id: int, token: str, stopped: Callable[[], bool]) -> None:
+        super().__init__(self._give, every=min(PROGRESS_SECONDS, settings.RELAY_LEASE_SECONDS / SIGNS_PER_LEASE))
         self._preparation_id = preparation_id
         self._token = token
         self._stopped = stopped
         self._rows = 0
         self._lost = False
-        self._ended = threading.Event()
-        # Who called us within a transaction shows nobody anything.
-        alone = connections["default"].in_atomic_block
-        self._thread = None if alone else threading.Thread(target=self._give, daemon=True)
-
-    def __enter__(self) -> Self:
-        if self._thread:
-            self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._ended.set()
-        if self._thread:
-            self._thread.join()
 
     def show(self, rows: int) -> None:
         self._rows = rows
@@ -172,18 +159,11 @@ class _Sign:
         if self._stopped():
             raise _Stopped
 
-    def _give(self) -> None:
-        pause = min(PROGRESS_SECONDS, settings.RELAY_LEASE_SECONDS / SIGNS_PER_LEASE)
-        try:
-            while not self._ended.wait(pause) and not self._lost:
-                self._give_once()
-        finally:
-            connections.close_all()
-
-    def _give_once(self) -> None:
+    def _give(self) -> bool:
         try:
             ours = _ours(self._preparation_id, self._token)
             self._lost = not ours.update(checker_until=_until(), rows_read=self._rows)
         except (DatabaseError, InterfaceError) as trouble:
             log.warning("check_gives_no_sign", preparation=self._preparation_id, why=type(trouble).__name__)
             connections.close_all()
+        return not self._lost

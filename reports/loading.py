@@ -11,14 +11,13 @@ killed in between, it alone says whether the report is loaded. Loads into one da
 import gc
 import hashlib
 import io
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import batched
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -29,6 +28,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from relay.beside import Beside
 from relay.explained import Explained
 from reports import daily_totals, database_troubles, problems
 from reports.columns import NotAReport, Typed, Zones, read_layout, typed_rows
@@ -457,40 +457,27 @@ def _database_failure(alias: str, error: DatabaseError | InterfaceError) -> Load
     return LoadFailed(problems.DATABASE, alias=alias, detail=database_troubles.in_words(error))
 
 
-class _Meter:
-    """How far it is: told to `progress`, and written for everybody by a connection of its own, which commits."""
+class _Meter(Beside):
+    """How far it is: told to `progress`, and written for everybody."""
 
     def __init__(self, request: LoadRequest, progress: Progress | None) -> None:
+        # SQLite lets nobody else write while we do.
+        possible = connections["default"].vendor != "sqlite" or request.alias != "default"
+        super().__init__(self._write, every=PROGRESS_SECONDS, possible=possible)
         self._request_id = request.pk
         self._total = request.report.rows or 0
         self._progress = progress
         self._rows = 0
-        self._ended = threading.Event()
-        default = connections["default"]
-        # SQLite lets nobody else write while we do; and who called us within a transaction shows nobody anything.
-        alone = default.vendor == "sqlite" and request.alias == "default"
-        self._thread = None if alone or default.in_atomic_block else threading.Thread(target=self._write, daemon=True)
-
-    def __enter__(self) -> Self:
-        if self._thread:
-            self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._ended.set()
-        if self._thread:
-            self._thread.join()
 
     def show(self, rows: int) -> None:
         self._rows = rows
         if self._progress:
             self._progress(rows, max(rows, self._total))
 
-    def _write(self) -> None:
+    def _write(self) -> bool:
         try:
-            while not self._ended.wait(PROGRESS_SECONDS):
-                LoadRequest.objects.filter(pk=self._request_id, state=State.LOADING).update(rows_read=self._rows)
+            LoadRequest.objects.filter(pk=self._request_id, state=State.LOADING).update(rows_read=self._rows)
         except (DatabaseError, InterfaceError) as trouble:
             log.warning("progress_not_written", why=type(trouble).__name__)
-        finally:
-            connections.close_all()
+            return False
+        return True
