@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import URLPattern, reverse
 from django.utils import formats
 from django.utils.decorators import method_decorator
 from django.utils.safestring import SafeString
@@ -30,7 +30,7 @@ from relay.admin.findings import findings_of, recipients_of
 from relay.admin.forecast import forecast_lines
 from relay.admin.limits import limit_sentence
 from relay.admin.minutes_chart import chart_context
-from relay.admin.reviewing import steps_offered
+from relay.admin.reviewing import pages_of_one, steps_offered
 from relay.admin.unfolded import ModelAdmin, Text
 from relay.finding import FOR_A_PERSON
 from relay.models import BulkSend, Decision, Recipient
@@ -268,16 +268,13 @@ class WatchPages:
     def __init__(self, admin: ModelAdmin[BulkSend]) -> None:
         self.admin = admin
 
-    def urls(self) -> list[Any]:
-        def named(route: str, view: Callable[..., HttpResponseBase], name: str) -> Any:
-            wrapped = self.admin.admin_site.admin_view(view)
-            return path(f"<int:object_id>/{route}/", wrapped, name=f"relay_bulksend_{name}")
-
-        return [
-            named("progress", self.progress, "progress"),
-            named("decisions", self.decisions, "decisions"),
-            named("results", self.results, "results"),
-        ]
+    def urls(self) -> list[URLPattern]:
+        return pages_of_one(
+            self.admin,
+            ("progress/", self.progress, "progress"),
+            ("decisions/", self.decisions, "decisions"),
+            ("results/", self.results, "results"),
+        )
 
     @method_decorator(require_GET)
     def progress(self, request: HttpRequest, object_id: int) -> HttpResponse:

@@ -13,7 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, Ht
 from django.shortcuts import get_object_or_404
 from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
@@ -74,26 +74,30 @@ def page(admin: ModelAdmin[BulkSend], request: HttpRequest, template: str, conte
     )
 
 
+def pages_of_one(
+    admin: ModelAdmin[BulkSend], *pages: tuple[str, Callable[..., HttpResponseBase], str]
+) -> list[URLPattern]:
+    """Route below the bulk send, view, name after `relay_bulksend_`."""
+    return [
+        path(f"<int:object_id>/{route}", admin.admin_site.admin_view(view), name=f"relay_bulksend_{name}")
+        for route, view, name in pages
+    ]
+
+
 class ReviewPages:
     def __init__(self, admin: ModelAdmin[BulkSend]) -> None:
         self.admin = admin
 
-    def urls(self) -> list[Any]:
-        def named(route: str, view: Callable[..., HttpResponseBase], name: str) -> Any:
-            return path(
-                f"<int:object_id>/{route}", self.admin.admin_site.admin_view(view), name=f"relay_bulksend_{name}"
-            )
-
-        return [
-            named("review/", require_safe(self.review), "review"),
-            named("review/accept/", require_POST(self.accept), "accept_rejects"),
-            named("preview/", require_safe(self.jump), "preview_jump"),
-            named("preview/<int:row>/", require_safe(self.preview), "preview"),
-            named("preview/<int:row>/mail/", require_safe(self.mail), "preview_mail"),
-            named("preview/<int:row>/test/", require_POST(self.test), "preview_test"),
-        ]
-
-    # --- what the check found -------------------------------------------------------------------------------
+    def urls(self) -> list[URLPattern]:
+        return pages_of_one(
+            self.admin,
+            ("review/", require_safe(self.review), "review"),
+            ("review/accept/", require_POST(self.accept), "accept_rejects"),
+            ("preview/", require_safe(self.jump), "preview_jump"),
+            ("preview/<int:row>/", require_safe(self.preview), "preview"),
+            ("preview/<int:row>/mail/", require_safe(self.mail), "preview_mail"),
+            ("preview/<int:row>/test/", require_POST(self.test), "preview_test"),
+        )
 
     def review(self, request: HttpRequest, object_id: int) -> HttpResponse:
         bulk_send = bulk_send_for(self.admin, request, object_id)

@@ -3,14 +3,12 @@
 Nothing is decided before the confirmation: it carries what was filled in, and the fingerprint of what was seen.
 """
 
-from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
-from django.urls import path, reverse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, reverse
 from django.utils import formats
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
@@ -19,7 +17,7 @@ from relay import decisions
 from relay.admin import words
 from relay.admin.decisions import actor_of
 from relay.admin.foreseeing import forecast_lines
-from relay.admin.reviewing import bulk_send_for, is_to_decide, page
+from relay.admin.reviewing import bulk_send_for, is_to_decide, page, pages_of_one
 from relay.admin.schedule_forms import ConfirmForm, WhenForm
 from relay.admin.steps import steps
 from relay.admin.unfolded import ModelAdmin
@@ -36,16 +34,12 @@ class SchedulePages:
     def __init__(self, admin: ModelAdmin[BulkSend]) -> None:
         self.admin = admin
 
-    def urls(self) -> list[Any]:
-        def named(route: str, view: Callable[..., HttpResponseBase], name: str) -> Any:
-            return path(
-                f"<int:object_id>/{route}", self.admin.admin_site.admin_view(view), name=f"relay_bulksend_{name}"
-            )
-
-        return [
-            named("when/", require_http_methods(["GET", "HEAD", "POST"])(self.when), "when"),
-            named("when/confirm/", require_POST(self.confirm), "confirm"),
-        ]
+    def urls(self) -> list[URLPattern]:
+        return pages_of_one(
+            self.admin,
+            ("when/", require_http_methods(["GET", "HEAD", "POST"])(self.when), "when"),
+            ("when/confirm/", require_POST(self.confirm), "confirm"),
+        )
 
     def when(self, request: HttpRequest, object_id: int) -> HttpResponse:
         """GET fills in; POST leads to the confirmation, or only reckons anew (`look`)."""
