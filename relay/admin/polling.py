@@ -20,6 +20,6 @@ def part(name: str, content: str) -> SafeString:
     return format_html('<div id="{}">{}</div>', name, content)
 
 
-def fragment(parts: Iterable[SafeString], *, moving: bool) -> str:
-    """What a poll is answered; not `moving`: it was the last one."""
-    return render_to_string("relay/admin/fragment.html", {"parts": parts, "moving": moving})
+def fragment(parts: Iterable[SafeString], *, moving: bool, next_page: str = "") -> str:
+    """What a poll is answered; not `moving`: it was the last one. `next_page` is the address to which it leads then."""
+    return render_to_string("relay/admin/fragment.html", {"parts": parts, "moving": moving, "next": next_page})

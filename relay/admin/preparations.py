@@ -28,7 +28,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
 from relay import mail_templates, preparing, tasks
-from relay.admin import words
+from relay.admin import polling, words
 from relay.admin.discarding import discard_preparation
 from relay.admin.preparation_forms import FileStepForm, TemplateStepForm
 from relay.admin.steps import review_address, steps
@@ -223,7 +223,10 @@ class PreparationAdmin(LookingOnly, ModelAdmin[Preparation]):
     @method_decorator(require_GET)
     def progress_view(self, request: HttpRequest, object_id: int) -> HttpResponse:
         """What the page asks every few seconds while it is checked."""
-        return HttpResponse(_progress(self._opened(request, object_id)))
+        preparation = self._opened(request, object_id)
+        moving = preparation.is_moving
+        next_page = "" if moving else _next_address(preparation)
+        return HttpResponse(polling.fragment([_progress(preparation)], moving=moving, next_page=next_page))
 
     def _page(
         self, request: HttpRequest, step: Any, preparation: Preparation | None, title: Any, context: dict[str, Any]
@@ -402,16 +405,12 @@ def _needed(preparation: Preparation) -> tuple[list[str], str]:
 
 
 def _progress(preparation: Preparation) -> SafeString:
-    return SafeString(
-        render_to_string(
-            "relay/preparing/progress.html",
-            {
-                "preparation": preparation,
-                "rows": words.number(preparation.rows_read),
-                "next": _next_address(preparation) if preparation.is_checked else "",
-            },
-        )
-    )
+    context = {
+        "preparation": preparation,
+        "rows": words.number(preparation.rows_read),
+        "next": _next_address(preparation) if preparation.is_checked else "",
+    }
+    return polling.part("preparation-progress", render_to_string("relay/preparing/progress.html", context))
 
 
 def _templates(search: str, chosen: str) -> list[MailTemplate]:

@@ -197,7 +197,7 @@ class GeneratedReportAdmin(WithAdvice, LookingOnly, ModelAdmin[GeneratedReport])
             "opts": self.opts,
             "title": _("Request report"),
             "form": form,
-            "media": self.media + form.media + forms.Media(js=["reports/once.js"]),
+            "media": self.media + form.media + forms.Media(js=["relay/once.js"]),
             "back": self._start(request),
         }
         request.current_app = self.admin_site.name

@@ -393,7 +393,9 @@ def test_the_whole_way_from_a_template_to_the_review(operator: Client, sandbox: 
 def test_a_check_under_way_can_be_stopped(operator: Client) -> None:
     made = prepared()
     Preparation.objects.filter(pk=made.pk).update(checking="waiting")
-    assert "data-moving" in page(operator, address(made, "file"))
+    shown = page(operator, address(made, "file"))
+    assert "La lista espera a ser revisada." in shown
+    assert "data-moving" in page(operator, address(made, "progress"))
     operator.post(address(made, "stop"))
     made.refresh_from_db()
     assert made.checking == "idle"

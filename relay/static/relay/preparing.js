@@ -1,10 +1,7 @@
-// Preparing a bulk send: filters the list of templates, uploads with progress, and follows the check of the list until
-// it is over. Without this script everything works by its buttons, a page at a time.
+// Preparing a bulk send: filters the list of templates, and uploads with progress. Without this script everything works
+// by its buttons, a page at a time.
 "use strict";
 (() => {
-  const SHORTEST = 1500;
-  const LONGEST = 10000;
-
   // --- the list of templates, filtered while one types
 
   const plain = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
@@ -99,56 +96,8 @@
     });
   }
 
-  // --- the check
-
-  function follow(place) {
-    let rest = SHORTEST;
-
-    async function look() {
-      if (document.hidden) {
-        document.addEventListener("visibilitychange", look, { once: true });
-        return;
-      }
-      let answer;
-      try {
-        answer = await fetch(place.dataset.preparationPoll, { credentials: "same-origin" });
-      } catch {
-        return again(LONGEST); // the network, or a restart: it comes back
-      }
-      if (answer.status >= 500) return again(LONGEST);
-      if (!answer.ok || answer.redirected) return; // logged out, or not allowed any more
-      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      const incoming = page.getElementById("preparation-progress");
-      if (!incoming) return;
-      if (incoming.dataset.next) return window.location.assign(incoming.dataset.next);
-      if (!incoming.hasAttribute("data-moving")) return window.location.reload();
-      const shown = place.firstElementChild;
-      const changed = shown.innerHTML !== incoming.innerHTML;
-      if (changed) shown.replaceWith(incoming);
-      again(changed ? SHORTEST : Math.min(rest * 1.3, LONGEST));
-    }
-
-    function again(pause) {
-      rest = pause;
-      setTimeout(look, rest);
-    }
-
-    if (place.querySelector("[data-moving]")) again(SHORTEST);
-  }
-
-  // --- a double click saves once
-
-  document.addEventListener("submit", (event) => {
-    const form = event.target;
-    if (!form.matches("form[data-once]")) return;
-    if (form.dataset.sent) return event.preventDefault();
-    form.dataset.sent = "yes";
-    setTimeout(() => delete form.dataset.sent, 5000);
-  });
-
   document.addEventListener("DOMContentLoaded", () => {
     document.querySelectorAll("[data-filter]").forEach(filterable);
     document.querySelectorAll("form[data-upload]").forEach(uploads);
-    document.querySelectorAll("[data-preparation-poll]").forEach(follow);
   });
 })();

@@ -1,7 +1,8 @@
 // Keeps a page true while something moves (see relay/admin/polling.py): the element with `data-poll` names the address
 // that answers with the parts of the page which may have changed. Only what differs is replaced, so the place on the
 // page, a selection and the focus stay. It rests while nobody looks, and ends when nothing moves, when the session has
-// ended, or when the page may no longer be seen. `data-poll-seconds` is for pages that need not be asked so often.
+// ended, or when the page may no longer be seen. `data-poll-seconds` is for pages that are asked more or less often; an
+// answer with `data-next` leads to another page, or to this one anew.
 "use strict";
 (() => {
   const SHORTEST = 3000;
@@ -52,6 +53,7 @@
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fragment = page.body.firstElementChild;
       if (!fragment) return end();
+      if (fragment.dataset.next) return window.location.assign(fragment.dataset.next);
       const changed = [...fragment.children].filter(differs);
       const free = changed.filter((incoming) => !isSelected(document.getElementById(incoming.id)));
       free.forEach(replace);

@@ -1,4 +1,4 @@
-// A double click must not ask the relay for the same report twice. After a while the form can be sent again: the answer
+// A double click must not do the same twice. After a while the form can be sent again: the answer
 // may have been lost.
 "use strict";
 document.addEventListener("submit", (event) => {
