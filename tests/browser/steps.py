@@ -104,21 +104,16 @@ class Preparing(Step):
         return self
 
     def check(self) -> "Preparing":
-        """A worker reads every row; the page leads on when it has."""
+        """A worker reads every row; the page leads on to the review when it has."""
         self.page.locator(".relay-bar button[value=check]").click()
-        leads_on = self.page.locator("#preparation-progress a[href*='/review/']")
-        for _look in range(240):
-            if "/review/" in self.page.url:
-                return self
-            if leads_on.count():
-                leads_on.first.click()
-            self.page.wait_for_timeout(250)
-        raise AssertionError(self.page.url)
+        self.page.wait_for_url("**/review/", timeout=60_000)
+        return self
 
     def numbers(self) -> list[int]:
-        """Of the review: rows, valid, rejected."""
-        shown = self.page.locator(".review-tiles .relay-big").all_inner_texts()
-        return [int(re.sub(r"\D", "", one)) for one in shown]
+        """Of the review: rows, valid, rejected. Waited for: an address is there before its page is."""
+        tiles = self.page.locator(".review-tiles .relay-big")
+        expect(tiles).to_have_count(3)
+        return [int(re.sub(r"\D", "", one)) for one in tiles.all_inner_texts()]
 
     def back_to_the_file(self) -> "Preparing":
         self.page.locator("a[href*='/preparation/'][href$='/file/']").last.click()
@@ -126,8 +121,9 @@ class Preparing(Step):
         return self
 
     def accept_the_valid(self) -> "Preparing":
-        self.page.locator("form[action*='accept'] button[type=submit]").click()
-        self.page.wait_for_load_state()
+        form = self.page.locator("form[action*='accept']")
+        form.locator("button[type=submit]").click()
+        expect(form).to_have_count(0)  # accepted, and the page says so
         return self
 
     def preview(self) -> "Preparing":
