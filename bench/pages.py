@@ -120,6 +120,7 @@ def _pages() -> list[Page]:
         Page("deliveries", _named(deliveries)),
         Page("deliveries to one person", lambda filled: _named(deliveries, query=f"?q={filled.address}")(filled)),
         Page("deliveries of the last days", _named(deliveries, query=f"?local_day__gte={_a_week_ago()}")),
+        Page("deliveries of a month", _named(deliveries, query=f"?{_half_a_year_ago()}")),
         Page("delivery", _named("reports_delivery_change", row_of("reports_deliveries"))),
     ]
 
@@ -128,6 +129,11 @@ def _a_week_ago() -> date:
     from django.utils import timezone
 
     return timezone.localdate() - WEEK
+
+
+def _half_a_year_ago() -> str:
+    first = (_a_week_ago() - 26 * WEEK).replace(day=1)
+    return f"local_day__gte={first}&local_day__lt={(first + 5 * WEEK).replace(day=1)}"
 
 
 def _poll_of_list(filled: Filled) -> str:

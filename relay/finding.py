@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from django.db import connection
-from django.db.models import BooleanField, QuerySet
+from django.db.models import BooleanField, Case, QuerySet, When
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Lower
 
@@ -22,7 +22,7 @@ from relay.models import Recipient
 
 PAGE = 50
 # A search ends after so long, and then says how far it came.
-SECONDS = 0.2
+SECONDS = 0.15
 FIRST_PIECE, LARGEST_PIECE = 2_000, 100_000  # rows
 PIECE_SECONDS = 0.05
 # Of addresses that begin alike, in all bulk sends, so many are looked at.
@@ -162,8 +162,11 @@ def addresses_that_begin(recipients: QuerySet[Recipient], term: str) -> QuerySet
     """LIKE alone cannot use a plain index (PostgreSQL outside the C collation, SQLite with ESCAPE); a range can."""
     prefix = term.lower()
     first, after = address_range(prefix)
-    recipients = recipients.alias(address=Lower("email")).filter(address__gte=first, address__startswith=prefix)
-    return recipients.filter(address__lt=after) if after else recipients
+    recipients = recipients.alias(address=Lower("email")).filter(address__gte=first)
+    recipients = recipients.filter(address__lt=after) if after else recipients
+    # PostgreSQL expects next to nothing of the two together, and would read all of the range to sort it; it does not
+    # look into a CASE, and so walks along the index until a page is full.
+    return recipients.filter(Case(When(address__startswith=prefix, then=True), default=False))
 
 
 def address_range(prefix: str) -> tuple[str, str]:

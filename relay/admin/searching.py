@@ -23,7 +23,8 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
     @cached_property
     def _counted(self) -> int:
         rows = self.object_list
-        return rows.order_by()[: COUNTED_AT_MOST + 1].count() if isinstance(rows, QuerySet) else len(rows)
+        # In the order of the page, which has an index: without it PostgreSQL looks for some anywhere.
+        return rows[: COUNTED_AT_MOST + 1].count() if isinstance(rows, QuerySet) else len(rows)
 
     @cached_property
     def count(self) -> int:
