@@ -61,6 +61,11 @@ def fingerprint(bulk_send: BulkSend) -> str:
     return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
 
 
+def is_of(bulk_send: BulkSend, user_id: int | None) -> bool:
+    """Made or planned by this person, who therefore says nothing of it."""
+    return user_id is not None and user_id in (bulk_send.created_by_id, bulk_send.scheduled_by_id)
+
+
 def last_verdict(bulk_send: BulkSend) -> Approval | None:
     """What was last said of it as it is now."""
     return bulk_send.approvals.filter(fingerprint=fingerprint(bulk_send)).order_by("-id").first()
@@ -117,7 +122,7 @@ def _check_verdict(bulk_send: BulkSend, by: User, verdict: Verdict, seen: str, n
     told = {"id": bulk_send.pk, "status": bulk_send.get_status_display()}
     if not by.has_perm(RIGHT):
         raise VerdictRefused(_("You may not approve bulk sends."))
-    if by.pk in _made_by(bulk_send):
+    if is_of(bulk_send, by.pk):
         raise VerdictRefused(_("Bulk send %(id)d is your own: somebody else must approve it.") % told)
     if not is_needed(bulk_send) or bulk_send.status in _ENDED:
         raise VerdictRefused(_("Bulk send %(id)d is «%(status)s»: it needs no approval.") % told)
@@ -130,11 +135,7 @@ def _check_verdict(bulk_send: BulkSend, by: User, verdict: Verdict, seen: str, n
 def _is_approved(bulk_send: BulkSend) -> bool:
     """The last verdict on it as it is now, by somebody who is still not who made it."""
     last = last_verdict(bulk_send)
-    return last is not None and last.verdict == Verdict.APPROVED and last.made_by_id not in _made_by(bulk_send)
-
-
-def _made_by(bulk_send: BulkSend) -> set[int]:
-    return {user_id for user_id in (bulk_send.created_by_id, bulk_send.scheduled_by_id) if user_id is not None}
+    return last is not None and last.verdict == Verdict.APPROVED and not is_of(bulk_send, last.made_by_id)
 
 
 def _who_may() -> str:

@@ -148,7 +148,10 @@ def _waits_for_approval(bulk_send: BulkSend) -> str:
 def buttons(bulk_send: BulkSend, request: HttpRequest) -> list[dict[str, Any]]:
     """What this person may decide in the state it is in. Each leads to a page that asks."""
     may = request.user.has_perm
-    rights = {"send": may("relay.change_bulksend"), "approve": may(approving.RIGHT)}
+    rights = {
+        "send": may("relay.change_bulksend"),
+        "approve": may(approving.RIGHT) and not approving.is_of(bulk_send, request.user.pk),
+    }
     offered = [offer for offer in DECISIONS.values() if rights[offer.right] and offer.is_offered(bulk_send)]
     buttons = [_button(bulk_send, offer.name, offer.button, offer.icon, for_good=offer.for_good) for offer in offered]
     if bulk_send.status == Status.DRAFT and may("relay.add_bulksend"):

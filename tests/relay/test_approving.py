@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group, User
 from django.db import IntegrityError, connection, transaction
+from django.test import Client
 from django.utils import timezone, translation
 
 from relay import approving, decisions, reasons, stages
 from relay.approving import ApprovalMissing, Verdict, VerdictRefused
 from relay.decisions import Actor
 from relay.models import Activity, Approval, Attachment, BulkSend
+from tests.console import page
 from tests.relay.admin_rows import Status, bulk_send, draft, user
 
 pytestmark = pytest.mark.django_db
@@ -94,6 +96,15 @@ def test_nobody_approves_what_he_made_or_scheduled(paula: User) -> None:
         with pytest.raises(VerdictRefused, match="your own"):
             approve(sent, paula)
     assert not Approval.objects.exists()
+
+
+def test_it_is_not_offered_to_who_made_it(client: Client) -> None:
+    maker, other = (user(name, "view_bulksend", "approve_bulksend") for name in ("maria", "pedro"))
+    sent = waiting(created_by=maker)
+    for who, offered in ((maker, False), (other, True)):
+        client.force_login(who)
+        shown = page(client, f"/admin/relay/bulksend/{sent.pk}/change/")
+        assert (f"/admin/relay/bulksend/{sent.pk}/approve/" in shown) is offered
 
 
 def test_not_even_an_administrator_does() -> None:
