@@ -20,7 +20,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connections
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
@@ -35,6 +35,8 @@ log = structlog.get_logger(__name__)
 
 Checking = Preparation.Checking
 SIGNS_PER_LEASE = 3
+# A process may be killed by chance; one that is each time runs out of something.
+MOST_BEGUN = 3
 # How far it is, for whoever watches.
 PROGRESS_SECONDS = 1.0
 
@@ -63,7 +65,8 @@ def check(preparation_id: int, stopped: Callable[[], bool] = lambda: False) -> b
     if not Preparation.objects.to_check().filter(pk=preparation_id).exists():
         return False  # without a write lock on SQLite
     taken = Preparation.objects.to_check().filter(pk=preparation_id).order_by()
-    if not taken.update(checking=Checking.RUNNING, checker=token, checker_until=_until(), rows_read=0, problem=""):
+    begun = {"checking": Checking.RUNNING, "times_begun": F("times_begun") + 1, "rows_read": 0, "problem": ""}
+    if not taken.update(checker=token, checker_until=_until(), **begun):
         return False
     with _Sign(preparation_id, token, stopped) as sign:
         try:
@@ -71,7 +74,8 @@ def check(preparation_id: int, stopped: Callable[[], bool] = lambda: False) -> b
         except _Lost:
             log.info("check_lost", preparation=preparation_id)
         except _Stopped:
-            _ours(preparation_id, token).update(checking=Checking.WAITING, checker_until=None)
+            # Its process ends as it should: that is no failed beginning.
+            _ours(preparation_id, token).update(checking=Checking.WAITING, checker_until=None, times_begun=0)
         except Explained as problem:
             _fail(preparation_id, token, str(problem))
         except (DatabaseError, InterfaceError):
@@ -87,6 +91,14 @@ def _check(preparation_id: int, token: str, sign: "_Sign") -> None:
     preparation = Preparation.objects.select_related("bulk_send", "sender", "created_by").get(pk=preparation_id)
     if preparation.checker != token:
         raise _Lost
+    if preparation.times_begun > MOST_BEGUN:
+        raise Refused(
+            _(
+                "The check was begun %(count)d times, and its process ended each time before it had: perhaps there is "
+                "not enough memory for this file. Divide it, or ask whoever keeps the server."
+            )
+            % {"count": MOST_BEGUN}
+        )
     # The template as it is now: what it needs besides is asked for on the page, in the page's words.
     mail_templates.fetch(preparation.template_id)
     if missing := preparing.problems(preparation):

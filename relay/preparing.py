@@ -323,6 +323,7 @@ def request_check(preparation_id: int, *, version: int) -> Preparation:
         if found := problems(preparation):
             raise Refused(" ".join(found))
         preparation.checking, preparation.problem, preparation.rows_read = Checking.WAITING, "", 0
+        preparation.times_begun = 0
         preparation.save()
     return preparation
 

@@ -188,6 +188,10 @@ class PreparationAdmin(LookingOnly, ModelAdmin[Preparation]):
         form = FileStepForm(preparation, needed, request.POST if request.method == "POST" else None)
         if form.is_valid():
             return self._save_file_step(request, preparation, form)
+        if form.is_bound and _is_script(request):
+            return JsonResponse(
+                {"problem": _now("Correct your choices first: one of them is not possible.")}, status=400
+            )
         understood = preparation.understood
         context = {
             "form": form,
@@ -209,6 +213,8 @@ class PreparationAdmin(LookingOnly, ModelAdmin[Preparation]):
         here = _step_address("file", preparation.pk)
         try:
             saved = preparing.correct(preparation.pk, version=_version(request), **form.saved())
+            if _is_script(request):  # before an upload: see preparing.js
+                return JsonResponse({"version": saved.version})
             if request.POST.get("action") != "check":
                 self.message_user(request, _("The draft is saved."), messages.SUCCESS)
                 return HttpResponseRedirect(here)

@@ -82,6 +82,8 @@ class Preparation(models.Model):
     # Who checks it, and until when that holds without a further sign, by the database's clock.
     checker = models.CharField(max_length=200, blank=True, editable=False)
     checker_until = models.DateTimeField(null=True, editable=False)
+    # How often it was begun since somebody asked for it: what ends its process each time is not begun for ever.
+    times_begun = models.PositiveSmallIntegerField(db_default=0, editable=False)
     # What came of the check. Only while `checking` is `checked` is it what the steps say: see `BulkSend.start`.
     bulk_send = models.OneToOneField(
         BulkSend, models.SET_NULL, null=True, blank=True, related_name="preparation", verbose_name=_("bulk send")

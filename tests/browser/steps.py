@@ -103,6 +103,16 @@ class Preparing(Step):
         expect(self.page.locator(".relay-file")).to_contain_text(file.name, timeout=60_000)
         return self
 
+    def attach(self, file: Path) -> "Preparing":
+        """While a choice above is not saved yet, which must not be lost by it."""
+        choice = self.page.locator("#file-form [name=allow_repeats]")
+        choice.check()
+        self.page.locator("#id_files").set_input_files(file)
+        expect(self.page.locator(".relay-attached")).to_contain_text(file.name, timeout=60_000)
+        expect(choice).to_be_checked()
+        choice.uncheck()
+        return self
+
     def check(self) -> "Preparing":
         """A worker reads every row; the page leads on to the review when it has."""
         self.page.locator(".relay-bar button[value=check]").click()

@@ -80,7 +80,7 @@ def _prepare(visitor: Visitor, day: Day) -> None:
     preparing.upload(first).check()
     assert preparing.numbers() == [253, 250, 3]
 
-    preparing.back_to_the_file().upload(corrected).check()
+    preparing.back_to_the_file().upload(corrected).attach(installation.write_file([], "condiciones.csv")).check()
     assert preparing.numbers() == [252, 250, 2]
     sent = int(preparing.page.url.split("/bulksend/")[1].split("/")[0])
 

@@ -230,6 +230,21 @@ def test_corrections_and_columns_are_saved_without_another_upload(operator: Clie
     assert preparing.problems(made) == []
 
 
+def test_choices_are_kept_by_the_script_before_something_else_is_uploaded(operator: Client) -> None:
+    made = prepared()
+    as_script = {"HTTP_ACCEPT": "application/json"}
+    chosen = {"version": made.version, "column_0": "nombre", "allow_empty": "on", "action": "save"}
+    kept = operator.post(address(made, "file"), chosen, **as_script)
+    assert kept.json() == {"version": made.version + 1}
+    made.refresh_from_db()
+    assert (made.allow_empty, made.variable_map["nombre"]) == (True, "nombre")
+    wrong = operator.post(address(made, "file"), chosen | {"column_0": "no hay"}, **as_script)
+    assert wrong.status_code == 400
+    assert wrong.json()["problem"]
+    stale = operator.post(address(made, "file"), chosen, **as_script)
+    assert stale.status_code == 400
+
+
 def test_a_workbook_has_no_encoding_to_be_corrected(operator: Client, stored_in: Path) -> None:
     rows: dict[int, list[Any]] = {1: ["correo", "nombre"], 2: ["ana@example.com", "Ana"]}
     written = write_workbook(stored_in / "x", ("Hoja", "visible", rows))

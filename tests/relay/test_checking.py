@@ -145,6 +145,21 @@ def test_a_worker_that_was_killed_is_followed_by_another_once_its_time_is_over()
     assert BulkSend.objects.count() == 1
 
 
+def test_a_check_that_ends_its_process_each_time_is_not_begun_for_ever() -> None:
+    made = waiting()
+    running = Preparation.objects.filter(pk=made.pk)
+    running.update(checking="running", checker="killed", checker_until=Now() - HOUR, times_begun=checking.MOST_BEGUN)
+    assert checking.check_waiting() == 1
+    made.refresh_from_db()
+    assert made.checking == "failed"
+    assert str(checking.MOST_BEGUN) in made.problem
+    assert not BulkSend.objects.exists()
+    # Whoever asks for it again, after dividing the file say, gets it.
+    preparing.request_check(made.pk, version=made.version)
+    assert checking.check_waiting() == 1
+    assert BulkSend.objects.count() == 1
+
+
 def test_what_is_changed_while_it_is_checked_ends_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
     made = waiting()
     real = checking.preparing.remember_mapping

@@ -21,6 +21,37 @@
     });
   }
 
+  // --- choices that nobody has saved yet, when something else on the page is sent
+
+  const choices = () => document.getElementById("file-form");
+
+  // The sentence why they could not be saved; empty when they are.
+  async function keepChoices(lost) {
+    if (!choices()?.dataset.changed) return "";
+    const told = new FormData(choices());
+    told.set("action", "save");
+    try {
+      const headers = { Accept: "application/json" };
+      const answer = await fetch(window.location.href, { method: "POST", body: told, headers, credentials: "same-origin" });
+      const said = await answer.json();
+      if (!answer.ok) return said.problem;
+      document.querySelectorAll("input[name=version]").forEach((input) => (input.value = said.version));
+      delete choices().dataset.changed;
+      return "";
+    } catch {
+      return lost;
+    }
+  }
+
+  function removal(form) {
+    form.addEventListener("submit", async (event) => {
+      if (!choices()?.dataset.changed) return;
+      event.preventDefault();
+      await keepChoices("");
+      form.submit(); // should they not be kept, the server says that the page is an older one
+    });
+  }
+
   // --- uploads
 
   function uploads(form) {
@@ -42,13 +73,15 @@
       problem.hidden = false;
     }
 
-    function send() {
+    async function send() {
       if (busy || !input.files.length) return;
       const most = Number(form.dataset.most);
       if (form.dataset.tooLarge && [...input.files].some((file) => file.size > most)) {
         return refuse(form.dataset.tooLarge);
       }
       busy = true;
+      const refused = await keepChoices(form.dataset.lost);
+      if (refused) return refuse(refused);
       problem.hidden = true;
       shown.hidden = false;
       const request = new XMLHttpRequest();
@@ -99,5 +132,7 @@
   document.addEventListener("DOMContentLoaded", () => {
     document.querySelectorAll("[data-filter]").forEach(filterable);
     document.querySelectorAll("form[data-upload]").forEach(uploads);
+    document.querySelectorAll("form[data-removal]").forEach(removal);
+    choices()?.addEventListener("change", () => (choices().dataset.changed = "yes"));
   });
 })();
