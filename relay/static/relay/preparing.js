@@ -34,7 +34,7 @@
       const headers = { Accept: "application/json" };
       const answer = await fetch(window.location.href, { method: "POST", body: told, headers, credentials: "same-origin" });
       const said = await answer.json();
-      if (!answer.ok) return said.problem;
+      if (!answer.ok) return said.problem ?? lost;
       document.querySelectorAll("input[name=version]").forEach((input) => (input.value = said.version));
       delete choices().dataset.changed;
       return "";
@@ -47,8 +47,8 @@
     form.addEventListener("submit", async (event) => {
       if (!choices()?.dataset.changed) return;
       event.preventDefault();
-      await keepChoices("");
-      form.submit(); // should they not be kept, the server says that the page is an older one
+      const refused = await keepChoices("refused");
+      (refused ? choices() : form).submit(); // what is wrong with them is said beside its field
     });
   }
 
